@@ -1,0 +1,39 @@
+# fleetprof: `make up` runs the product here, `make test` runs its tests. Both set up what they need.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
+
+.PHONY: up test setup setup-test venv bpf proto proto-check check bench clean
+
+up: setup
+	@exec $(SUDO) env FLEETPROF_HTTP="$(FLEETPROF_HTTP)" FLEETPROF_GRPC="$(FLEETPROF_GRPC)" \
+	  FLEETPROF_DATA="$(FLEETPROF_DATA)" $(BIN)/fleetprof up
+
+test: setup-test check
+	$(SUDO) $(BIN)/python -m pytest tests --ignore=tests/bench
+
+setup:
+	@deploy/setup.sh run
+
+setup-test:
+	@deploy/setup.sh test
+
+bpf:
+	@$(MAKE) --no-print-directory -C bpf
+
+proto:
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
+	  proto/fleetprof/v1/*.proto proto/fleetprof/pprof/*.proto
+
+check:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench:
+	$(SUDO) $(BIN)/python -m pytest tests/bench -s
+
+clean:
+	rm -rf build dist *.egg-info agent/objects .mypy_cache .ruff_cache .pytest_cache

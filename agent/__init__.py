@@ -1,0 +1,1 @@
+"""The agent: samples one host and ships symbolized stacks to a collector."""

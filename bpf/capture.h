@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* What a captured sample looks like in the ring buffers: written by cpu.bpf.c and sched.bpf.c, read by
+ * agent/ring.py, which holds the same layout as a numpy dtype (a test compares the two through BTF). */
+#ifndef FLEETPROF_CAPTURE_H
+#define FLEETPROF_CAPTURE_H
+
+#define FP_MAX_DEPTH 127 /* frames of one stack; the kernel's default sysctl kernel.perf_event_max_stack */
+
+enum fp_type { FP_CPU = 1, FP_RUNQ = 2, FP_OFFCPU = 3 }; /* fleetprof.v1.ProfileType */
+
+/* A record is cut after user_depth + kernel_depth addresses. */
+struct fp_capture {
+	__u64 time_ns;	   /* CLOCK_MONOTONIC */
+	__u64 value_ns;	   /* CPU: the period; waits: unbiased weight of the blocked part, 0 when none */
+	__u64 runq_ns;	   /* waits: unbiased weight of the run-queue part, 0 when none */
+	__u32 pid;	   /* thread group id, initial pid namespace */
+	__u32 tid;
+	__u8 type;	   /* FP_CPU or FP_OFFCPU (a wait: value_ns blocked and runq_ns on the run queue) */
+	__u8 wait;	   /* wait class 0..15, fleetprof.series.WAIT_CLASSES */
+	__u8 truncated;	   /* a stack was as deep as FP_MAX_DEPTH */
+	__u8 unreadable;   /* bit 0: the user stack could not be read, bit 1: the kernel stack */
+	__u16 user_depth;
+	__u16 kernel_depth;
+	char comm[16];
+	__u64 addrs[2 * FP_MAX_DEPTH]; /* user stack, then kernel stack, each leaf first */
+};
+
+#endif
