@@ -44,8 +44,10 @@ class Frame(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a person reads: the function, or `mapping+0xoffset` when it has no name."""
-        return self.function or f"{self.mapping}+{self.offset:#x}"
+        """What a person reads: function, `mapping+0xoffset` without one, `[mapping]` for a region."""
+        if self.function or (self.mapping.startswith("[") and not self.offset):
+            return self.function or self.mapping
+        return f"{self.mapping}+{self.offset:#x}"
 
 
 UNSAMPLED = Frame(FrameKind.LABEL, "(unsampled)", "")

@@ -1,0 +1,190 @@
+"""Turns captured rows of addresses into content-addressed stacks of frames.
+
+Addresses become frames here and nowhere else, so this is the one place where a return address is moved back
+by one: it names the instruction after a call, which may already belong to the next function. The leaf of a user
+stack is an instruction pointer and stays; every other frame of a user stack is a return address. In kernel
+stacks the leaf is exact for CPU samples only (waits are captured from inside the scheduler's own call chain).
+
+Work is remembered per process image and stack, since windows repeat: on a steady host nine of ten stacks were
+seen in the window before.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from agent.process import Process
+from agent.samples import U64, Captures, Stacks
+from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
+from fleetprof.losses import Losses
+from fleetprof.profile_types import ProfileType
+
+PROCESS_GONE = Frame(FrameKind.NATIVE, "", "[process gone]")
+MAX_REMEMBERED_ADDRS = 400_000
+"""About 100 bytes each; past it everything is forgotten and learned again."""
+
+
+class Symbols(Protocol):
+    """What the resolver asks of agent.symbolize."""
+
+    def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+        """One frame per address, in order."""
+        ...
+
+    def kernel_frames(self, addrs: U64) -> list[Frame]:
+        """One frame per address, in order."""
+        ...
+
+    def take_losses(self) -> Losses:
+        """What could not be named since the last call."""
+        ...
+
+
+FrameIds = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Space:
+    """What is known of one address space: frame ids by address, and of whole stacks by their bytes."""
+
+    by_addr: dict[int, int] = field(default_factory=dict)
+    by_stack: dict[bytes, FrameIds] = field(default_factory=dict)
+    mappings: int = 0
+
+
+class Resolver:
+    """Frames of rows, with memory across windows. Not thread-safe: the pipeline's thread owns it."""
+
+    def __init__(self, symbols: Symbols) -> None:
+        self._symbols = symbols
+        self._kernel_exact = _Space()
+        self._kernel_waits = _Space()
+        self._spaces: dict[int, tuple[Process, _Space]] = {}
+        self._stack_ids: dict[FrameIds, int] = {}
+        self.frames: dict[int, Frame] = {}
+        """Frame by id, of everything resolved and not yet forgotten."""
+
+    def resolve(self, captures: Captures, owners: list[Process | None]) -> list[FrameIds]:
+        """The frame ids, leaf first, of each row's kernel stack followed by its user stack.
+
+        `owners`: the process image behind each row. A row without any stack becomes "(unsampled)".
+        """
+        self._learn_user(captures, owners)
+        self._learn_kernel(captures)
+        user, kernel = _slices(captures.user), _slices(captures.kernel)
+        exact = (captures.type == ProfileType.CPU).tolist()
+        unsampled = (self._define(UNSAMPLED),)
+        stacks = []
+        for row, owner in enumerate(owners):
+            ids = self._kernel_ids(kernel[row], exact[row]) + self._user_ids(owner, user[row])
+            stacks.append(ids or unsampled)
+        return stacks
+
+    def stack_id(self, frame_ids: FrameIds) -> int:
+        """The identity of a resolved stack."""
+        known = self._stack_ids.get(frame_ids)
+        if known is None:
+            known = self._stack_ids[frame_ids] = stack_id(frame_ids)
+        return known
+
+    def forget(self, live: set[int]) -> None:
+        """Drop what belongs to process images not in `live` (ids of objects), and everything when too much.
+
+        Called at the end of a window, after its definitions were taken.
+        """
+        self._spaces = {key: entry for key, entry in self._spaces.items() if key in live}
+        remembered = sum(len(space.by_addr) for _, space in self._spaces.values())
+        if (
+            remembered + len(self.frames) > MAX_REMEMBERED_ADDRS
+            or len(self._stack_ids) > MAX_REMEMBERED_ADDRS
+        ):
+            self._spaces.clear()
+            self._stack_ids.clear()
+            self.frames.clear()
+            self._kernel_exact, self._kernel_waits = _Space(), _Space()
+
+    def _define(self, frame: Frame) -> int:
+        number = frame_id(frame)
+        self.frames[number] = frame
+        return number
+
+    def _space(self, process: Process) -> _Space:
+        """The memory for one image; forgotten when mappings were added, or may hold code made at run time."""
+        _, space = self._spaces.get(id(process), (process, _Space()))
+        jit = any(not mapping.path or mapping.path.startswith("//anon") for mapping in process.mappings)
+        if space.mappings != len(process.mappings) or jit:
+            space = _Space(mappings=len(process.mappings))
+        self._spaces[id(process)] = (process, space)
+        return space
+
+    def _learn_user(self, captures: Captures, owners: list[Process | None]) -> None:
+        wanted: dict[int, tuple[Process, set[int]]] = {}
+        slices = _slices(captures.user)
+        fresh: set[int] = set()
+        for row, owner in enumerate(owners):
+            if owner is None or not slices[row]:
+                continue
+            if id(owner) not in fresh:
+                self._space(owner)
+                fresh.add(id(owner))
+            space = self._spaces[id(owner)][1]
+            if slices[row] not in space.by_stack:
+                _, addrs = wanted.setdefault(id(owner), (owner, set()))
+                addrs.update(addr for addr in _lookup_addrs(slices[row], True) if addr not in space.by_addr)
+        for process, addrs in wanted.values():
+            ordered = np.fromiter(sorted(addrs), np.uint64, len(addrs))
+            found = self._symbols.user_frames(process, ordered) if len(ordered) else []
+            self._remember(self._spaces[id(process)][1], ordered, found)
+
+    def _learn_kernel(self, captures: Captures) -> None:
+        slices = _slices(captures.kernel)
+        exact = captures.type == ProfileType.CPU
+        for space, rows, leaf_exact in (
+            (self._kernel_exact, np.flatnonzero(exact), True),
+            (self._kernel_waits, np.flatnonzero(~exact), False),
+        ):
+            unknown = {slices[row] for row in rows.tolist()} - space.by_stack.keys()
+            addrs = {addr for part in unknown for addr in _lookup_addrs(part, leaf_exact)}
+            new = sorted(addrs - space.by_addr.keys())
+            ordered = np.fromiter(new, np.uint64, len(new))
+            self._remember(space, ordered, self._symbols.kernel_frames(ordered) if new else [])
+
+    def _remember(self, space: _Space, addrs: U64, frames: list[Frame]) -> None:
+        for addr, frame in zip(addrs.tolist(), frames, strict=True):
+            space.by_addr[addr] = self._define(frame)
+
+    def _user_ids(self, owner: Process | None, part: bytes) -> FrameIds:
+        if not part:
+            return ()
+        if owner is None:
+            return (self._define(PROCESS_GONE),)
+        return _stack_of(self._spaces[id(owner)][1], part, True)
+
+    def _kernel_ids(self, part: bytes, exact: bool) -> FrameIds:
+        return _stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact) if part else ()
+
+
+def _stack_of(space: _Space, part: bytes, leaf_exact: bool) -> FrameIds:
+    ids = space.by_stack.get(part)
+    if ids is None:
+        ids = tuple(space.by_addr[addr] for addr in _lookup_addrs(part, leaf_exact))
+        space.by_stack[part] = ids
+    return ids
+
+
+def _lookup_addrs(part: bytes, leaf_exact: bool) -> list[int]:
+    """The addresses to look up for a raw stack: return addresses moved back by one, once, here."""
+    addrs = np.frombuffer(part, np.uint64).copy()
+    first = 1 if leaf_exact else 0
+    addrs[first:] -= np.minimum(addrs[first:], np.uint64(1))
+    found: list[int] = addrs.tolist()
+    return found
+
+
+def _slices(stacks: Stacks) -> list[bytes]:
+    """Each row's addresses as bytes: the key under which a stack is remembered."""
+    data = stacks.addrs.tobytes()
+    bounds = (stacks.starts * 8).tolist()
+    return [data[start:end] for start, end in itertools.pairwise(bounds)]
