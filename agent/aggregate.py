@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from agent.resolve import Resolver
 from agent.samples import I64, U16, U32, U64, Captures
 from fleetprof.frames import Frame
 from fleetprof.losses import Losses
@@ -116,6 +117,39 @@ def _offsets(captures: Captures, order: I64, starts: I64, times: WindowTimes) ->
     by_time = np.lexsort((steps, groups))
     counts = np.bincount(groups, minlength=len(starts))
     return np.concatenate([[0], counts.cumsum()]).astype(np.int64), steps[by_time].astype(np.uint16)
+
+
+@dataclass(frozen=True, slots=True)
+class RowStacks:
+    """`index[row]` is the place of the row's stack in `ids` and `frame_ids`; place 0 is the empty stack."""
+
+    index: U32
+    ids: list[int]
+    frame_ids: list[tuple[int, ...]]
+
+
+def number_stacks(resolver: Resolver, stacks: list[tuple[int, ...]]) -> RowStacks:
+    """Number the distinct stacks among the rows' frame ids."""
+    places: dict[tuple[int, ...], int] = {(): 0}
+    index = [places.setdefault(stack, len(places)) for stack in stacks]
+    return RowStacks(
+        index=np.array(index, np.uint32),
+        ids=[resolver.stack_id(stack) for stack in places],
+        frame_ids=list(places),
+    )
+
+
+def with_idle(rows: Rows, series: int, idle_ns: int) -> Rows:
+    """The rows plus one IDLE row with the empty stack, for the series at place `series`."""
+    return Rows(
+        series=np.append(rows.series, np.uint32(series)),
+        stack=np.append(rows.stack, np.uint32(0)),
+        type=np.append(rows.type, np.uint8(ProfileType.IDLE)),
+        value=np.append(rows.value, np.uint64(idle_ns)),
+        captures=np.append(rows.captures, np.uint32(0)),
+        offset_starts=np.append(rows.offset_starts, rows.offset_starts[-1]),
+        offsets=rows.offsets,
+    )
 
 
 def _no_rows() -> Rows:

@@ -1,8 +1,8 @@
 """Turns captured rows of addresses into content-addressed stacks of frames.
 
 Addresses become frames here and nowhere else, so this is the one place where a return address is moved back
-by one: it names the instruction after a call, which may already belong to the next function. The leaf of a user
-stack is an instruction pointer and stays; every other frame of a user stack is a return address. In kernel
+by one: it names the instruction after a call, which may already belong to the next function. The leaf of a
+user stack is an instruction pointer and stays; its other frames are return addresses. In kernel
 stacks the leaf is exact for CPU samples only (waits are captured from inside the scheduler's own call chain).
 
 Work is remembered per process image and stack, since windows repeat: on a steady host nine of ten stacks were
@@ -22,6 +22,7 @@ from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
 
 PROCESS_GONE = Frame(FrameKind.NATIVE, "", "[process gone]")
+KEPT_WINDOWS = 6
 MAX_REMEMBERED_ADDRS = 400_000
 """About 100 bytes each; past it everything is forgotten and learned again."""
 
@@ -51,7 +52,10 @@ class _Space:
 
     by_addr: dict[int, int] = field(default_factory=dict)
     by_stack: dict[bytes, FrameIds] = field(default_factory=dict)
+    owner: Process | None = None
     mappings: int = 0
+    window: int = 0
+    """When it was last used. Holding `owner` keeps its id(), the key of this space, from being reused."""
 
 
 class Resolver:
@@ -61,7 +65,8 @@ class Resolver:
         self._symbols = symbols
         self._kernel_exact = _Space()
         self._kernel_waits = _Space()
-        self._spaces: dict[int, tuple[Process, _Space]] = {}
+        self._spaces: dict[int, _Space] = {}
+        self._window = 0
         self._stack_ids: dict[FrameIds, int] = {}
         self.frames: dict[int, Frame] = {}
         """Frame by id, of everything resolved and not yet forgotten."""
@@ -89,54 +94,52 @@ class Resolver:
             known = self._stack_ids[frame_ids] = stack_id(frame_ids)
         return known
 
-    def forget(self, live: set[int]) -> None:
-        """Drop what belongs to process images not in `live` (ids of objects), and everything when too much.
+    def turn(self) -> None:
+        """Begin the next window, after this one's definitions were taken.
 
-        Called at the end of a window, after its definitions were taken.
+        Forgets processes that were not seen for KEPT_WINDOWS, and everything when it has become too much.
         """
-        self._spaces = {key: entry for key, entry in self._spaces.items() if key in live}
-        remembered = sum(len(space.by_addr) for _, space in self._spaces.values())
-        if (
-            remembered + len(self.frames) > MAX_REMEMBERED_ADDRS
-            or len(self._stack_ids) > MAX_REMEMBERED_ADDRS
-        ):
+        oldest = self._window - KEPT_WINDOWS
+        self._spaces = {key: space for key, space in self._spaces.items() if space.window > oldest}
+        remembered = sum(len(space.by_addr) for space in self._spaces.values())
+        if max(remembered + len(self.frames), len(self._stack_ids)) > MAX_REMEMBERED_ADDRS:
             self._spaces.clear()
             self._stack_ids.clear()
             self.frames.clear()
             self._kernel_exact, self._kernel_waits = _Space(), _Space()
+        self._window += 1
 
     def _define(self, frame: Frame) -> int:
         number = frame_id(frame)
         self.frames[number] = frame
         return number
 
-    def _space(self, process: Process) -> _Space:
-        """The memory for one image; forgotten when mappings were added, or may hold code made at run time."""
-        _, space = self._spaces.get(id(process), (process, _Space()))
+    def _open(self, process: Process) -> _Space:
+        """The memory for one image; emptied when mappings were added, or may hold code made at run time."""
+        space = self._spaces.get(id(process)) or _Space(owner=process)
         jit = any(not mapping.path or mapping.path.startswith("//anon") for mapping in process.mappings)
         if space.mappings != len(process.mappings) or jit:
-            space = _Space(mappings=len(process.mappings))
-        self._spaces[id(process)] = (process, space)
+            space = _Space(owner=process, mappings=len(process.mappings))
+        space.window = self._window
+        self._spaces[id(process)] = space
         return space
 
     def _learn_user(self, captures: Captures, owners: list[Process | None]) -> None:
-        wanted: dict[int, tuple[Process, set[int]]] = {}
         slices = _slices(captures.user)
-        fresh: set[int] = set()
+        opened: dict[int, _Space] = {}
+        wanted: dict[int, set[int]] = {}
         for row, owner in enumerate(owners):
             if owner is None or not slices[row]:
                 continue
-            if id(owner) not in fresh:
-                self._space(owner)
-                fresh.add(id(owner))
-            space = self._spaces[id(owner)][1]
+            space = opened.get(id(owner)) or opened.setdefault(id(owner), self._open(owner))
             if slices[row] not in space.by_stack:
-                _, addrs = wanted.setdefault(id(owner), (owner, set()))
-                addrs.update(addr for addr in _lookup_addrs(slices[row], True) if addr not in space.by_addr)
-        for process, addrs in wanted.values():
-            ordered = np.fromiter(sorted(addrs), np.uint64, len(addrs))
-            found = self._symbols.user_frames(process, ordered) if len(ordered) else []
-            self._remember(self._spaces[id(process)][1], ordered, found)
+                wanted.setdefault(id(owner), set()).update(_lookup_addrs(slices[row], True))
+        for key, addrs in wanted.items():
+            space = opened[key]
+            if new := sorted(addrs - space.by_addr.keys()):
+                assert space.owner is not None
+                ordered = np.array(new, np.uint64)
+                self._remember(space, ordered, self._symbols.user_frames(space.owner, ordered))
 
     def _learn_kernel(self, captures: Captures) -> None:
         slices = _slices(captures.kernel)
@@ -147,9 +150,9 @@ class Resolver:
         ):
             unknown = {slices[row] for row in rows.tolist()} - space.by_stack.keys()
             addrs = {addr for part in unknown for addr in _lookup_addrs(part, leaf_exact)}
-            new = sorted(addrs - space.by_addr.keys())
-            ordered = np.fromiter(new, np.uint64, len(new))
-            self._remember(space, ordered, self._symbols.kernel_frames(ordered) if new else [])
+            if new := sorted(addrs - space.by_addr.keys()):
+                ordered = np.array(new, np.uint64)
+                self._remember(space, ordered, self._symbols.kernel_frames(ordered))
 
     def _remember(self, space: _Space, addrs: U64, frames: list[Frame]) -> None:
         for addr, frame in zip(addrs.tolist(), frames, strict=True):
@@ -160,7 +163,7 @@ class Resolver:
             return ()
         if owner is None:
             return (self._define(PROCESS_GONE),)
-        return _stack_of(self._spaces[id(owner)][1], part, True)
+        return _stack_of(self._spaces[id(owner)], part, True)
 
     def _kernel_ids(self, part: bytes, exact: bool) -> FrameIds:
         return _stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact) if part else ()

@@ -1,0 +1,151 @@
+"""The agent's data path, top to bottom: drain → bind → close → scale → resolve → label → group → deliver.
+
+One thread runs it. Between windows it sleeps until a process starts (whose mappings must be read while it
+lives), until the kernel's buffers want draining, or until the window ends.
+"""
+
+import logging
+import os
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.aggregate import ClosedWindow, WindowTimes, group, number_stacks, with_idle
+from agent.backends.interface import Backend, Closed
+from agent.cost import CostMeter
+from agent.label import Labels, SeriesBook
+from agent.owners import find_owners
+from agent.processes import ProcessTable
+from agent.resolve import Resolver, Symbols
+from agent.samples import Captures, concat
+from agent.scale import scale
+from agent.window_clock import WindowClock
+from fleetprof.losses import Losses
+from fleetprof.profile_types import ProfileType
+from fleetprof.series import series_id
+
+log = logging.getLogger("fleetprof.pipeline")
+
+DRAIN_EVERY_NS = 1_000_000_000
+COALESCE_S = 0.02
+"""Pause after new processes were seen: a build starts hundreds a second, one look serves many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the pipeline is made of."""
+
+    backend: Backend
+    processes: ProcessTable
+    symbols: Symbols
+    identifier: Labels
+    host_labels: dict[str, str]
+    """Labels of the host's own series (idle time)."""
+    cpu_count: int
+
+
+class Pipeline:
+    """Runs until `stop` is called; hands every closed window to `deliver`.
+
+    `other_losses` is asked once a window for losses counted elsewhere (the shipper's).
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        deliver: Callable[[ClosedWindow], None],
+        other_losses: Callable[[], Losses] = Losses,
+    ) -> None:
+        self._parts = parts
+        self._deliver = deliver
+        self._other_losses = other_losses
+        self._resolver = Resolver(parts.symbols)
+        self._book = SeriesBook(parts.identifier)
+        self._pending: list[Captures] = []
+        self._losses = Losses()
+        self._clock = WindowClock()
+        self._meter = CostMeter(parts.backend)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End after closing the current window. Callable from any thread or a signal handler."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        """Sample until stopped; the last window is closed early and delivered too."""
+        with select.epoll() as poller:
+            for fd in (self._wake, *self._parts.processes.fds()):
+                poller.register(fd, select.EPOLLIN)
+            next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
+            while not self._stopping:
+                now_ns = time.monotonic_ns()
+                until_ns = min(next_drain_ns, self._clock.end_monotonic_ns) - now_ns
+                if poller.poll(max(until_ns, 0) / 1e9):
+                    self._parts.processes.poll()
+                    time.sleep(0 if self._stopping else COALESCE_S)
+                    continue
+                self.drain()
+                next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
+                if time.monotonic_ns() >= self._clock.end_monotonic_ns:
+                    self.close_window()
+        self.drain()
+        self.close_window()
+
+    def drain(self) -> None:
+        """Take what the kernel has, and look at its processes while they can still be read."""
+        self._parts.processes.poll()
+        drained = self._parts.backend.drain()
+        self._losses.update(drained.losses)
+        self._pending.append(drained.captures)
+        now_ns = time.monotonic_ns()
+        for pid in np.unique(drained.captures.pid).tolist():
+            self._parts.processes.find(pid, now_ns)
+
+    def close_window(self) -> None:
+        """End the current window, deliver it, and begin the next."""
+        closed = self._parts.backend.close_window()
+        times = self._clock.turn()
+        self._losses.update(closed.losses)
+        self._deliver(self._window(closed, times))
+        self._parts.processes.expire(time.monotonic_ns())
+        self._resolver.turn()
+        self._book.turn()
+
+    def _window(self, closed: Closed, times: WindowTimes) -> ClosedWindow:
+        captured, self._pending = concat(self._pending), []
+        rows = scale(captured, closed.open_waits, closed.threads)
+        owners = find_owners(self._parts.processes, rows)
+        stacks = number_stacks(self._resolver, self._resolver.resolve(rows, owners))
+        series = self._book.series_of(rows, owners)
+        idle_ns = self._idle_ns(rows, closed, times)
+        return ClosedWindow(
+            times=times,
+            cpu_exact=closed.threads is not None,
+            period_ns=self._parts.backend.period_ns,
+            cpu_count=self._parts.cpu_count,
+            rows=with_idle(group(rows, series.index, stacks.index, times), len(series.ids), idle_ns),
+            stack_ids=stacks.ids,
+            stacks=stacks.frame_ids,
+            frames={frame: self._resolver.frames[frame] for ids in stacks.frame_ids for frame in ids},
+            series_ids=[*series.ids, series_id(self._parts.host_labels)],
+            series=[*series.labels, self._parts.host_labels],
+            losses=self._take_losses(),
+            cost=self._meter.take(),
+        )
+
+    def _idle_ns(self, rows: Captures, closed: Closed, times: WindowTimes) -> int:
+        """CPU time of the host that no thread used."""
+        used = closed.threads.cpu_ns if closed.threads else rows.value_ns[rows.type == ProfileType.CPU]
+        return max(self._parts.cpu_count * times.covered_ns - int(used.sum()), 0)
+
+    def _take_losses(self) -> Losses:
+        losses, self._losses = self._losses, Losses()
+        for more in (self._parts.processes.take_losses(), self._parts.symbols.take_losses()):
+            losses.update(more)
+        losses.update(self._other_losses())
+        return losses
