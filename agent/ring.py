@@ -1,0 +1,187 @@
+"""Reads BPF ring buffers through their shared memory, and turns `struct fp_capture` records into columns.
+
+The layout is the kernel's (kernel/bpf/ringbuf.c): one page with the consumer's position, which only the reader
+writes; one page with the producer's; then the data area, mapped twice in a row so that a record that wraps
+around is still contiguous. Each record has an 8-byte header (u32 length with a busy and a discard bit, u32
+page offset) and starts at a multiple of 8. No system call is made: a drain of an empty ring costs two loads.
+"""
+
+import mmap
+import struct
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from fleetprof.losses import DropReason, Losses
+from fleetprof.profile_types import ProfileType
+
+from agent.samples import U64, Captures, Stacks, empty
+
+_BUSY, _DISCARDED = 1 << 31, 1 << 30
+_LENGTH = _DISCARDED - 1
+_HEADER_BYTES = 8
+_LENGTH_FIELD = struct.Struct("<I")
+
+Positions = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class RingBuffer:
+    """The reading side of one BPF_MAP_TYPE_RINGBUF map of `size_bytes` (a power of two, its max_entries).
+
+    There must be one reader only: another one, in this process or elsewhere, would take records away.
+    """
+
+    def __init__(self, map_fd: int, size_bytes: int) -> None:
+        page = mmap.PAGESIZE
+        self._mapped = (
+            mmap.mmap(map_fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE),
+            mmap.mmap(map_fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page),
+        )
+        shared = memoryview(self._mapped[1])
+        self._use(memoryview(self._mapped[0]), shared[:page], shared[page:], size_bytes)
+
+    @classmethod
+    def over(cls, consumer: bytearray, producer: bytearray, data: bytearray, size_bytes: int) -> Self:
+        """A reader over given memory instead of a map's; `data` is the data area twice in a row."""
+        ring = cls.__new__(cls)
+        ring._mapped = ()
+        ring._use(memoryview(consumer), memoryview(producer), memoryview(data), size_bytes)
+        return ring
+
+    _mapped: tuple[mmap.mmap, ...]
+
+    def _use(self, consumer: memoryview, producer: memoryview, data: memoryview, size_bytes: int) -> None:
+        # Aligned 8-byte loads and stores through numpy are single instructions, so no position is ever torn.
+        self._consumed = np.frombuffer(consumer, np.uint64, 1)
+        self._produced = np.frombuffer(producer, np.uint64, 1)
+        self._headers = data
+        self._data = np.frombuffer(data, np.uint8)
+        self._mask = size_bytes - 1
+
+    def take(self) -> tuple[Bytes, Positions, Positions]:
+        """Take all complete records: (a copy of the memory they lie in, start and length of each in bytes).
+
+        Starts are multiples of 8. A record still being written ends the reading until the next call, and
+        discarded ones are left out.
+        """
+        # The kernel publishes a record by clearing its busy bit after its content (an exchange, which orders
+        # both). So all headers are read first and the content copied after; thousands of instructions of the
+        # interpreter lie between, more than a CPU reorders.
+        first = int(self._consumed[0])
+        end = int(self._produced[0])
+        starts, lengths = [], []
+        position = first
+        while position < end:
+            offset = position & self._mask
+            (header,) = _LENGTH_FIELD.unpack_from(self._headers, offset)
+            if header & _BUSY:
+                break
+            length = header & _LENGTH
+            if not header & _DISCARDED:
+                starts.append(position - first + _HEADER_BYTES)
+                lengths.append(length)
+            position += (length + _HEADER_BYTES + 7) & ~7
+        begin = first & self._mask
+        content = self._data[begin : begin + position - first].copy()
+        if position != first:
+            self._consumed[0] = position
+        return content, np.array(starts, np.int64), np.array(lengths, np.int64)
+
+    def read(self) -> list[bytes]:
+        """Take all complete records, oldest first, each without its header."""
+        content, starts, lengths = self.take()
+        data = content.tobytes()
+        return [
+            data[start : start + length]
+            for start, length in zip(starts.tolist(), lengths.tolist(), strict=True)
+        ]
+
+    def close(self) -> None:
+        """Unmap the memory; the ring must not be read afterwards."""
+        self._headers.release()
+        nothing = np.empty(0, np.uint8)
+        self._data, self._consumed, self._produced = nothing, nothing.view(np.uint64), nothing.view(np.uint64)
+        self._mapped = ()
+
+
+CAPTURE = np.dtype(
+    [("time_ns", "<u8"), ("value_ns", "<u8"), ("runq_ns", "<u8"), ("pid", "<u4"), ("tid", "<u4"),
+     ("type", "u1"), ("wait", "u1"), ("truncated", "u1"), ("unreadable", "u1"),
+     ("user_depth", "<u2"), ("kernel_depth", "<u2"), ("comm", "S16")]
+)  # fmt: skip
+"""`struct fp_capture` of bpf/capture.h up to its addresses."""
+
+
+def captures_of(content: Bytes, starts: Positions, lengths: Positions) -> tuple[Captures, Losses]:
+    """The rows of fp_capture records lying in `content` (starts are multiples of 8), and what they lack.
+
+    A wait with both a blocked and a run-queue part becomes two rows, OFFCPU and RUNQ, on the same stacks: all
+    RUNQ rows come after the other rows. Records too short for their own depths are counted as MALFORMED.
+    """
+    if not len(starts):
+        return empty(), Losses()
+    whole = lengths >= CAPTURE.itemsize
+    records = _fixed_parts(content, starts[whole])
+    depths = records["user_depth"].astype(np.int64) + records["kernel_depth"]
+    fits = lengths[whole] >= CAPTURE.itemsize + 8 * depths
+    records, first = records[fits], starts[whole][fits] + CAPTURE.itemsize
+    losses = Losses(
+        {
+            DropReason.STACK_TRUNCATED: int(np.count_nonzero(records["truncated"])),
+            DropReason.STACK_UNREADABLE: int(np.count_nonzero(records["unreadable"])),
+            DropReason.MALFORMED: len(starts) - len(records),
+        }
+    )
+    return _rows(content, records, first), +losses
+
+
+def _fixed_parts(content: Bytes, starts: Positions) -> npt.NDArray[np.void]:
+    picked = content[starts[:, None] + np.arange(CAPTURE.itemsize)]
+    return np.ascontiguousarray(picked).view(CAPTURE)[:, 0]
+
+
+def _rows(content: Bytes, records: npt.NDArray[np.void], first: Positions) -> Captures:
+    waits = records["type"] != ProfileType.CPU
+    runq = np.flatnonzero(waits & (records["runq_ns"] > 0))
+    others = np.flatnonzero(~waits | (records["value_ns"] > 0))
+    order = np.concatenate([others, runq])
+    is_runq = np.arange(len(order)) >= len(others)
+    rows = records[order]
+    words = content[: len(content) & ~7].view(np.uint64)
+    user_depth, kernel_depth = rows["user_depth"].astype(np.int64), rows["kernel_depth"].astype(np.int64)
+    return Captures(
+        pid=rows["pid"],
+        tid=rows["tid"],
+        comm=rows["comm"],
+        type=np.where(is_runq, np.uint8(ProfileType.RUNQ), rows["type"]),
+        wait=np.where(is_runq, np.uint8(0), rows["wait"]),
+        time_ns=rows["time_ns"],
+        count=np.ones(len(rows), np.uint32),
+        value_ns=np.where(is_runq, rows["runq_ns"], rows["value_ns"]),
+        truncated=rows["truncated"] != 0,
+        user=_stacks(words, first[order] // 8, user_depth),
+        kernel=_stacks(words, first[order] // 8 + user_depth, kernel_depth),
+    )
+
+
+def _stacks(words: U64, first: Positions, depths: Positions) -> Stacks:
+    """One stack a row: `depths[i]` addresses from `words[first[i]]` on."""
+    starts = np.concatenate([np.zeros(1, np.int64), depths.cumsum()])
+    picked = np.repeat(first - starts[:-1], depths) + np.arange(starts[-1])
+    return Stacks(words[picked], starts)
+
+
+class CaptureRing:
+    """A ring buffer of `struct fp_capture` records."""
+
+    def __init__(self, map_fd: int, size_bytes: int) -> None:
+        self._ring = RingBuffer(map_fd, size_bytes)
+
+    def drain(self) -> tuple[Captures, Losses]:
+        """Take all complete records as rows; see `captures_of`."""
+        return captures_of(*self._ring.take())
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self._ring.close()
