@@ -1,9 +1,9 @@
 """Reads BPF ring buffers through their shared memory, and turns `struct fp_capture` records into columns.
 
-The layout is the kernel's (kernel/bpf/ringbuf.c): one page with the consumer's position, which only the reader
-writes; one page with the producer's; then the data area, mapped twice in a row so that a record that wraps
-around is still contiguous. Each record has an 8-byte header (u32 length with a busy and a discard bit, u32
-page offset) and starts at a multiple of 8. No system call is made: a drain of an empty ring costs two loads.
+The layout is the kernel's (kernel/bpf/ringbuf.c): one page with the consumer's position, which only the
+reader writes; one page with the producer's; then the data area, mapped twice in a row so that a record that
+wraps around is still contiguous. Each record has an 8-byte header (u32 length with a busy and a discard bit,
+u32 page offset) and starts at a multiple of 8. No system call is made: draining an empty ring is two loads.
 """
 
 import mmap
@@ -12,10 +12,10 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from fleetprof.losses import DropReason, Losses
-from fleetprof.profile_types import ProfileType
 
 from agent.samples import U64, Captures, Stacks, empty
+from fleetprof.losses import DropReason, Losses
+from fleetprof.profile_types import ProfileType
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _LENGTH = _DISCARDED - 1
