@@ -1,0 +1,92 @@
+"""Return addresses move back by one, exactly once; the leaf of a user stack does not."""
+
+from agent.process import Mapping, Process
+from agent.resolve import PROCESS_GONE, Resolver
+from agent.samples import U64
+from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
+from fleetprof.losses import Losses
+from fleetprof.profile_types import ProfileType
+from tests.unit.rows import Row, captures
+
+
+class Echo:
+    """Names every address by its number, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+        self.asked.append(addrs.tolist())
+        return [Frame(FrameKind.NATIVE, f"u{addr}", process.comm) for addr in addrs.tolist()]
+
+    def kernel_frames(self, addrs: U64) -> list[Frame]:
+        return [Frame(FrameKind.KERNEL, f"k{addr}", "[kernel]") for addr in addrs.tolist()]
+
+    def take_losses(self) -> Losses:
+        return Losses()
+
+
+def process(comm: str = "app") -> Process:
+    return Process(7, 7, 0, comm, "/app", mappings=[Mapping(0, 10**6, 0, "/app")])
+
+
+def names(resolver: Resolver, stack: tuple[int, ...]) -> list[str]:
+    return [resolver.frames[number].name for number in stack]
+
+
+def test_stacks_are_kernel_then_user_leaf_first_with_return_addresses_moved_back() -> None:
+    resolver = Resolver(Echo())
+    rows = captures([Row(user=(100, 200, 300), kernel=(11, 22))])
+    (stack,) = resolver.resolve(rows, [process()])
+    assert names(resolver, stack) == ["k11", "k21", "u100", "u199", "u299"]
+    assert resolver.stack_id(stack) == stack_id(stack)
+
+
+def test_the_kernel_leaf_of_a_wait_is_a_return_address_too() -> None:
+    resolver = Resolver(Echo())
+    rows = captures([Row(type=ProfileType.OFFCPU, kernel=(11, 22)), Row(kernel=(11, 22))])
+    wait, sample = resolver.resolve(rows, [None, None])
+    assert (names(resolver, wait), names(resolver, sample)) == (["k10", "k21"], ["k11", "k21"])
+
+
+def test_rows_without_any_stack_are_unsampled_and_lost_processes_say_so() -> None:
+    resolver = Resolver(Echo())
+    unsampled, gone = resolver.resolve(captures([Row(), Row(user=(5,))]), [None, None])
+    assert unsampled == (frame_id(UNSAMPLED),)
+    assert gone == (frame_id(PROCESS_GONE),)
+
+
+def test_equal_addresses_of_two_processes_are_not_confused() -> None:
+    resolver = Resolver(Echo())
+    rows = captures([Row(user=(100,)), Row(user=(100,))])
+    one, other = resolver.resolve(rows, [process("a"), process("b")])
+    assert one != other
+
+
+def test_known_addresses_are_not_looked_up_again_until_mappings_change() -> None:
+    echo, owner = Echo(), process()
+    resolver = Resolver(echo)
+    rows = captures([Row(user=(100, 200))])
+    resolver.resolve(rows, [owner])
+    resolver.turn()
+    resolver.resolve(rows, [owner])
+    assert echo.asked == [[100, 199]]
+    owner.mappings.append(Mapping(10**6, 2 * 10**6, 0, "/lib.so"))
+    resolver.resolve(rows, [owner])
+    assert echo.asked == [[100, 199], [100, 199]]
+
+
+def test_code_made_at_run_time_is_looked_up_every_window() -> None:
+    echo, owner = Echo(), process()
+    owner.mappings.append(Mapping(10**6, 2 * 10**6, 0, ""))
+    resolver = Resolver(echo)
+    for _ in range(2):
+        resolver.resolve(captures([Row(user=(100,))]), [owner])
+        resolver.turn()
+    assert echo.asked == [[100], [100]]
+
+
+def test_address_zero_is_not_wrapped_around() -> None:
+    resolver = Resolver(Echo())
+    (stack,) = resolver.resolve(captures([Row(user=(4, 0))]), [process()])
+    assert names(resolver, stack) == ["u4", "u0"]
