@@ -5,7 +5,7 @@
 
 -- One row per window, series, profile type and stack. `stack` 0 is the empty stack (idle time).
 -- `offsets`: when inside the window the samples fell, 10 ms steps, ascending.
-CREATE TABLE samples (
+CREATE TABLE IF NOT EXISTS samples (
     ts DateTime('UTC') ${codec_delta},
     service ${lc},
     type ${lc},
@@ -20,7 +20,7 @@ ORDER BY (service, type, toStartOfHour(ts), stack, series, ts)
 ${dedup}
 ;
 -- One row per window accepted: what makes a window count once, and the base of completeness.
-CREATE TABLE windows (
+CREATE TABLE IF NOT EXISTS windows (
     ts DateTime('UTC'),
     agent_id String,
     run_id UInt64,
@@ -41,7 +41,7 @@ PARTITION BY toYYYYMMDD(ts)
 ORDER BY (ts, agent_id, run_id, sequence)
 ${dedup}
 ;
-CREATE TABLE losses (
+CREATE TABLE IF NOT EXISTS losses (
     ts DateTime('UTC'),
     host ${lc},
     origin ${lc},
@@ -53,7 +53,7 @@ ORDER BY (ts, host, origin, reason)
 ${dedup}
 ;
 -- The labels of each series, once a day.
-CREATE TABLE series (
+CREATE TABLE IF NOT EXISTS series (
     day Date,
     service ${lc},
     series UInt64,
@@ -74,7 +74,7 @@ PARTITION BY toYYYYMM(day)
 ORDER BY (day, service, series)
 ;
 -- Frame ids of each stack, leaf first; written again when a stack is seen after a day.
-CREATE TABLE stacks (
+CREATE TABLE IF NOT EXISTS stacks (
     service ${lc},
     stack UInt64,
     last_seen DateTime('UTC'),
@@ -83,7 +83,7 @@ CREATE TABLE stacks (
 ORDER BY (service, stack)
 ;
 -- What each frame id means; a later `updated` replaces (a name found after the fact).
-CREATE TABLE frames (
+CREATE TABLE IF NOT EXISTS frames (
     id UInt64,
     kind UInt8,
     function String ${codec_zstd},
@@ -97,7 +97,7 @@ CREATE TABLE frames (
 ORDER BY id
 ;
 -- Roll-ups, written by the collector with the samples.
-CREATE TABLE stack_1h (
+CREATE TABLE IF NOT EXISTS stack_1h (
     ts DateTime('UTC'),
     service ${lc},
     type ${lc},
@@ -111,7 +111,7 @@ PARTITION BY toYYYYMMDD(ts)
 ORDER BY (service, type, ts, stack, version, region)
 ${dedup}
 ;
-CREATE TABLE func_1h (
+CREATE TABLE IF NOT EXISTS func_1h (
     ts DateTime('UTC'),
     service ${lc},
     type ${lc},
@@ -125,7 +125,7 @@ PARTITION BY toYYYYMMDD(ts)
 ORDER BY (service, type, ts, func, version, region)
 ${dedup}
 ;
-CREATE TABLE series_1m (
+CREATE TABLE IF NOT EXISTS series_1m (
     ts DateTime('UTC'),
     service ${lc},
     type ${lc},

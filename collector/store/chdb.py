@@ -1,0 +1,194 @@
+"""Embedded ClickHouse (chDB) as the store: one process, one folder, a pool of connections."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from chdb.state.sqlitelike import Connection
+
+from collector.store import columns
+from collector.store.dialect import Dialect, parse_version
+from collector.store.errors import StoreBusy, StoreError, parse
+from collector.store.folder_lock import FolderLock
+from collector.store.interface import Block, Columns, Statement
+from collector.store.parameters import typed
+from fleetprof.errors import InputError, UnavailableError
+
+DEFAULT_MEMORY_BYTES = 2 << 30
+DEFAULT_THREADS = 2
+QUERY_SECONDS = 30
+"""Longest time of one query."""
+
+_MARK_CACHE_BYTES = 256 << 20  # ClickHouse's default of 5 GiB is for servers of their own
+_INSERT_SETTINGS = "async_insert = 0, max_execution_time = 0"
+_POOL_WAIT_SECONDS = 30
+
+
+class ChdbStore:
+    """A `Store` in a folder of this machine.
+
+    A connection runs one statement at a time, so statements take one from a pool of `connections`; a further
+    one waits, and gets StoreBusy after 30 s. A process can have one folder open at a time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        memory_limit_bytes: int = DEFAULT_MEMORY_BYTES,
+        threads: int = DEFAULT_THREADS,
+        connections: int = 8,
+    ) -> None:
+        """Open or create the store at `path`.
+
+        Raises UnavailableError when another process has it open, when it cannot be written, or when it is
+        not ours to read; InputError for a path that chDB cannot name.
+        """
+        self.path = path.absolute()
+        if {"?", "&", "%"} & set(str(self.path)):
+            raise InputError(f"The data folder {self.path} has one of ? & % in its name.", "Choose another.")
+        self._lock = FolderLock(self.path)
+        self._address = (
+            f"{self.path}/clickhouse?max_server_memory_usage={memory_limit_bytes}"
+            f"&mark_cache_size={_MARK_CACHE_BYTES}&max_threads={threads}&async_insert=0"
+        )
+        self._free = threading.BoundedSemaphore(connections)
+        self._connections = connections
+        self._guard = threading.Lock()
+        self._idle: list[_Pooled] = []
+        self._schemas: dict[str, pa.Schema] = {}
+        self._closed = False
+        try:
+            version = str(self.query(("SELECT version() AS v", {}))["v"][0])
+        except UnavailableError:
+            self._lock.release()
+            raise
+        self.dialect = Dialect(parse_version(version))
+
+    def query(self, statement: Statement) -> Columns:
+        """Run a SELECT; see `Store.query`."""
+        return columns.to_numpy(self.query_arrow(statement))
+
+    def query_arrow(self, statement: Statement) -> pa.Table:
+        """Run a SELECT; see `Store.query_arrow`."""
+        sql, values = typed(*statement)
+        with self._connection(QUERY_SECONDS) as connection:
+            data = connection.query(sql, "ArrowStream", params=values or None).bytes()
+        return columns.from_ipc(data)
+
+    def execute(self, statement: Statement) -> None:
+        """Run a statement without a result; see `Store.execute`."""
+        sql, values = typed(*statement)
+        with self._connection(0) as connection:
+            connection.query(sql, "Null", params=values or None)
+
+    def insert(self, table: str, block: Block, token: str) -> None:
+        """Append rows; see `Store.insert`."""
+        rows = columns.to_table(block, self._schema(table))
+        if not rows.num_rows:
+            return
+        names = ", ".join(f"`{name}`" for name in rows.column_names)
+        settings = _INSERT_SETTINGS
+        if token:
+            settings += f", insert_deduplication_token = '{_checked(token)}'"
+        data = columns.to_ipc(rows)
+        with (
+            self._connection(0) as connection,
+            connection.send_insert(
+                f"INSERT INTO {table} ({names}) SETTINGS {settings}", "ArrowStream"
+            ) as stream,
+        ):
+            stream.append(data)
+            stream.finish()
+
+    def close(self) -> None:
+        """Wait for running statements, then release the folder; more calls do nothing."""
+        if self._closed:
+            return
+        for _ in range(self._connections):
+            self._free.acquire(timeout=_POOL_WAIT_SECONDS)
+        with self._guard:
+            self._closed = True
+            for connection in self._idle:
+                connection.raw.close()
+            self._idle.clear()
+        self._lock.release()
+
+    def _schema(self, table: str) -> pa.Schema:
+        """The Arrow schema of `table`, asked once."""
+        if table not in self._schemas:
+            found = self.query(
+                (
+                    "SELECT name, type FROM system.columns WHERE database = currentDatabase()"
+                    " AND table = %(table)s ORDER BY position",
+                    {"table": table},
+                )
+            )
+            if not len(found["name"]):
+                raise StoreError(60, f'The store has no table "{table}".', "Run: fleetprof-collector migrate")
+            types = dict(zip(found["name"], found["type"], strict=True))
+            self._schemas[table] = columns.schema_of(types)
+        return self._schemas[table]
+
+    @contextmanager
+    def _connection(self, limit_s: int) -> Iterator[Connection]:
+        """A connection of the pool whose statements may take `limit_s` (0: for ever); errors get a type."""
+        if not self._free.acquire(timeout=_POOL_WAIT_SECONDS):
+            raise StoreBusy(0, "All connections to the store are in use.", "Try again later.")
+        try:
+            pooled = self._take()
+            try:
+                pooled.limit(limit_s)
+                yield pooled.raw
+            except RuntimeError as error:
+                raise parse(str(error)) from error
+            finally:
+                with self._guard:
+                    self._idle.append(pooled)
+        finally:
+            self._free.release()
+
+    def _take(self) -> "_Pooled":
+        with self._guard:
+            if self._closed:
+                raise StoreError(0, "The store is closed.")
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return _Pooled(Connection(self._address))
+        except RuntimeError as error:
+            raise self._cannot_open(error) from error
+
+    def _cannot_open(self, error: RuntimeError) -> UnavailableError:
+        if "already initialized with path" in str(error):
+            return UnavailableError(
+                f"Cannot open {self.path}: this process has another data folder open.",
+                "Close that one first.",
+            )
+        return UnavailableError(
+            f"Cannot open the data folder {self.path}: {parse(str(error)).message}",
+            "If its files were damaged, move the folder away and start with an empty one.",
+        )
+
+
+class _Pooled:
+    """A connection and the time limit that was last set on it."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self._limit_s = 0
+
+    def limit(self, limit_s: int) -> None:
+        """Set the time limit of the connection's statements, in seconds; 0 for none."""
+        if limit_s != self._limit_s:
+            self.raw.query(f"SET max_execution_time = {int(limit_s)}")
+            self._limit_s = limit_s
+
+
+def _checked(token: str) -> str:
+    """`token`, made sure to need no escaping."""
+    if not token.replace(":", "").replace("-", "").replace("_", "").isalnum() or not token.isascii():
+        raise ValueError(f"An insert token is ASCII letters, digits, ':', '-' and '_': {token!r}.")
+    return token

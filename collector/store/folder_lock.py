@@ -1,0 +1,45 @@
+"""One process per data folder: an advisory lock that also tells who holds it."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from fleetprof.errors import UnavailableError
+
+_NAME = "fleetprof.lock"
+
+
+class FolderLock:
+    """Holds `folder` for this process until `release` or the process ends, kill -9 included.
+
+    Embedded ClickHouse would refuse the second process too, but says only "Error initializing
+    EmbeddedServer".
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Create the folder if need be and lock it; raises UnavailableError when that is not possible."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UnavailableError(
+                f"Cannot use the data folder {folder}: {error.strerror}.",
+                "Choose another one (--data, FLEETPROF_DATA) or give this user the right to write there.",
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._file, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._file)
+            raise UnavailableError(
+                f"The data folder {folder} is in use by process {holder}.",
+                "Stop that process, or choose another folder (--data, FLEETPROF_DATA).",
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def release(self) -> None:
+        """Let others use the folder; more calls do nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

@@ -1,0 +1,110 @@
+"""Brings a store to this program's schema: numbered SQL files, applied in order and recorded.
+
+A file's statements must be safe to repeat (IF NOT EXISTS), because ClickHouse has no transaction around them:
+after a crash half way the file is run again from its start. A file once released is never changed.
+"""
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.store.interface import Store
+from fleetprof.errors import UnavailableError
+
+FOLDER = Path(__file__).parent / "migrations"
+
+_RECORD = """CREATE TABLE IF NOT EXISTS migrations (
+    number UInt32,
+    name String,
+    checksum String,
+    applied_at DateTime('UTC')
+) ENGINE = MergeTree ORDER BY number"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number and name (from `NNNN_name.sql`) and its text before the dialect is applied."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Tells a changed file."""
+        return hashlib.sha256(self.sql.encode("utf-8")).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements, in order, without comments."""
+        text = re.sub(r"^\s*--.*$", "", self.sql, flags=re.MULTILINE)
+        return [part.strip() for part in re.split(r"^;$", text, flags=re.MULTILINE) if part.strip()]
+
+
+def read_migrations(folder: Path = FOLDER) -> list[Migration]:
+    """All migrations of `folder` by number; raises UnavailableError where numbers have gaps or repeat."""
+    found = []
+    for path in sorted(folder.glob("*.sql")):
+        number, _, name = path.stem.partition("_")
+        found.append(Migration(int(number), name, path.read_text("utf-8")))
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise UnavailableError(
+            f"The migrations in {folder} are not numbered 1, 2, 3, ….", "Install fleetprof again."
+        )
+    return found
+
+
+def migrate(store: Store, dry_run: bool = False, folder: Path = FOLDER) -> list[str]:
+    """Apply what is missing and return the names of it, e.g. ["0001_first"]; `dry_run` only returns them.
+
+    Raises UnavailableError when the store's schema is newer than this program or a file that was applied
+    has changed since, StoreError when a statement fails.
+    """
+    migrations = read_migrations(folder)
+    applied = _applied(store)
+    _check(migrations, applied)
+    missing = [migration for migration in migrations if migration.number not in applied]
+    if not dry_run and missing:
+        store.execute((_RECORD, {}))
+        for migration in missing:
+            _apply(store, migration)
+    return [f"{migration.number:04}_{migration.name}" for migration in missing]
+
+
+def _applied(store: Store) -> dict[int, str]:
+    """Number → checksum of the migrations that the store has seen."""
+    exists = store.query(("EXISTS TABLE migrations", {}))
+    if not next(iter(exists.values()))[0]:
+        return {}
+    rows = store.query(("SELECT number, checksum FROM migrations ORDER BY number", {}))
+    return dict(zip(rows["number"].tolist(), rows["checksum"].tolist(), strict=True))
+
+
+def _check(migrations: list[Migration], applied: dict[int, str]) -> None:
+    newest = max(applied, default=0)
+    if newest > len(migrations):
+        raise UnavailableError(
+            f"The data was written by a newer fleetprof: its schema is {newest}, this program's is "
+            f"{len(migrations)}.",
+            "Install the newer fleetprof again, or use another data folder.",
+        )
+    for migration in migrations:
+        if applied.get(migration.number, migration.checksum) != migration.checksum:
+            raise UnavailableError(
+                f"Migration {migration.number:04}_{migration.name} has changed since this data saw it.",
+                "Install an unmodified fleetprof.",
+            )
+
+
+def _apply(store: Store, migration: Migration) -> None:
+    for statement in migration.statements:
+        store.execute((store.dialect.render(statement), {}))
+    record = {
+        "number": [migration.number],
+        "name": [migration.name],
+        "checksum": [migration.checksum],
+        "applied_at": [int(time.time())],
+    }
+    store.insert("migrations", record, "")
