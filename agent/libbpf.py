@@ -8,14 +8,18 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+
 from fleetprof.errors import UnavailableError
+
+OBJECTS = Path(__file__).parent / "objects"
+"""Where the build (bpf/Makefile) puts the compiled BPF programs."""
 
 _PRINT_TYPE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -114,6 +118,11 @@ class BpfObject:
         constants: dict[str, int | bytes] | None = None,
         map_entries: dict[str, int] | None = None,
     ) -> None:
+        if not path.exists():
+            raise UnavailableError(
+                f"The BPF program {path.name} is not built ({path}).",
+                "Build it: make bpf (needs clang, llvm and libbpf-dev).",
+            )
         self._lib = Library.get()
         self.path = path
         self._links: list[int] = []
@@ -189,6 +198,10 @@ class BpfObject:
             self._lib.bpf_link__destroy(link)
         self._links.clear()
 
+    def program_fd(self, name: str) -> int:
+        """The descriptor of a loaded program."""
+        return int(self._lib.bpf_program__fd(self.programs[name]))
+
     def map_fd(self, name: str) -> int:
         """The descriptor of a map."""
         return int(self._lib.bpf_map__fd(self.maps[name]))
@@ -209,6 +222,28 @@ class BpfObject:
             pages = (size + mmap.PAGESIZE - 1) & ~(mmap.PAGESIZE - 1)
             self._memory[section] = mmap.mmap(self.map_fd(name), pages)
         return self._memory[section]
+
+    def add_keys(self, name: str, keys: Iterable[int]) -> None:
+        """Put u32 keys with the one-byte value 1 into a hash map that is used as a set."""
+        for key in keys:
+            value = ctypes.c_uint8(1)
+            done = self._lib.bpf_map_update_elem(
+                self.map_fd(name), ctypes.byref(ctypes.c_uint32(key)), ctypes.byref(value), 0
+            )
+            if done < 0:
+                raise BpfError(f"Cannot fill the BPF map {name}", -done)
+
+    def counters(self, name: str) -> list[int]:
+        """The values of an array map of u64."""
+        values = []
+        for index in range(self._lib.bpf_map__max_entries(self.maps[name])):
+            value = ctypes.c_uint64()
+            key = ctypes.c_uint32(index)
+            done = self._lib.bpf_map_lookup_elem(self.map_fd(name), ctypes.byref(key), ctypes.byref(value))
+            if done < 0:
+                raise BpfError(f"Cannot read the BPF map {name}", -done)
+            values.append(value.value)
+        return values
 
     def run_time(self) -> tuple[int, int]:
         """(nanoseconds, runs) of all loaded programs; zero unless the kernel's BPF statistics are on."""

@@ -99,9 +99,9 @@ class RingBuffer:
 
     def close(self) -> None:
         """Unmap the memory; the ring must not be read afterwards."""
-        self._headers.release()
         nothing = np.empty(0, np.uint8)
         self._data, self._consumed, self._produced = nothing, nothing.view(np.uint64), nothing.view(np.uint64)
+        self._headers = memoryview(b"")
         self._mapped = ()
 
 
