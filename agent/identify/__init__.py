@@ -1,0 +1,1 @@
+"""From a process to its labels: pure functions, no I/O. Start at identifier.py."""

@@ -1,0 +1,106 @@
+"""The agent's configuration: one table for flags, environment, file and documentation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.backends.interface import BackendOptions
+from agent.identify.identifier import HostIdentity
+from agent.identify.rules import RULES, Rule
+from fleetprof.series import KNOWN_LABELS, LABEL_NAME
+from fleetprof.setting_kinds import ADDRESS, BOOL, BYTES, INT, PAIRS, PATH, STR, Address, Kind, quote
+from fleetprof.settings import Setting
+
+DEFAULT_FILE = Path("/etc/fleetprof/agent.toml")
+BACKENDS = ("auto", "core", "bcc", "perf")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _free_labels(pairs: Mapping[str, str]) -> dict[str, str]:
+    for name in pairs:
+        if name in KNOWN_LABELS:
+            raise ValueError(f"sets {quote(name)}, which is no free label")
+        if not LABEL_NAME.match(name):
+            raise ValueError(f"has {quote(name)}, which is no label name (letters, digits, _; at most 64)")
+    return dict(pairs)
+
+
+def _free_labels_from_text(text: str) -> dict[str, str]:
+    return _free_labels(PAIRS.from_text(text) if PAIRS.from_text else {})
+
+
+FREE_LABELS = Kind(
+    'pairs name=value (in the file: labels = { team = "payments" })',
+    _free_labels_from_text,
+    lambda value: _free_labels(PAIRS.from_toml(value)),
+    PAIRS.to_toml,
+    metavar=PAIRS.metavar,
+    repeats=True,
+)
+
+TABLE = (
+    Setting("collector", ADDRESS, "127.0.0.1:4040", "The collector to push to."),
+    Setting(
+        "backend", STR, "auto", "How to sample; auto takes the first that works here.", choices=BACKENDS
+    ),
+    Setting("frequency_hz", INT, "99", "CPU samples per second and CPU.", minimum=1, maximum=1000),
+    Setting("sched", BOOL, "true", "Also follow threads while they wait."),
+    Setting(
+        "wait_stacks_per_second", INT, "300", "Most stacks of waits taken per second and CPU.",
+        minimum=1, maximum=100_000,
+    ),
+    Setting("host", STR, "", "Name of this host in the profiles; empty: the machine's own name."),
+    Setting("environment", STR, "", "Environment of processes that do not declare one, such as production."),
+    Setting("region", STR, "", "Region of processes that do not declare one."),
+    Setting("labels", FREE_LABELS, "", "Further labels for all that runs on this host."),
+    Setting("rules", RULES, "", "Set labels of processes by pattern, over what was found."),
+    Setting(
+        "symbol_memory", BYTES, "32 MiB", "Memory for symbol tables; the least used go first.",
+        minimum=1 << 20, maximum=16 << 30,
+    ),
+    Setting(
+        "process_limit", INT, "8192", "Most processes followed at a time; samples of others count as lost.",
+        minimum=16, maximum=4_194_304,
+    ),
+    Setting(
+        "queue_windows", INT, "30", "Most windows of 10 s kept in memory while the collector is away.",
+        minimum=1, maximum=8640,
+    ),
+    Setting("state_dir", PATH, "/var/lib/fleetprof-agent", "Folder of the agent's id."),
+    Setting("log_level", STR, "info", "How much the agent says on standard error.", choices=LOG_LEVELS),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """The configuration in force; each field is described in TABLE."""
+
+    collector: Address
+    backend: str
+    frequency_hz: int
+    sched: bool
+    wait_stacks_per_second: int
+    host: str
+    environment: str
+    region: str
+    labels: dict[str, str]
+    rules: tuple[Rule, ...]
+    symbol_memory_bytes: int
+    process_limit: int
+    queue_windows: int
+    state_dir: Path
+    log_level: str
+
+    def identity(self) -> HostIdentity:
+        """What identity needs of it."""
+        return HostIdentity(self.host, self.environment, self.region, self.labels, self.rules)
+
+    def backend_options(self, **others: Any) -> BackendOptions:
+        """What the backends need of it; `others` are fields that the configuration does not hold."""
+        return BackendOptions(
+            frequency_hz=self.frequency_hz,
+            sched=self.sched,
+            wait_stacks_per_second=self.wait_stacks_per_second,
+            **others,
+        )
