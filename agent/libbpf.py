@@ -223,48 +223,15 @@ class BpfObject:
             self._memory[section] = mmap.mmap(self.map_fd(name), pages)
         return self._memory[section]
 
-    def add_keys(self, name: str, keys: Iterable[int]) -> None:
-        """Put u32 keys with the one-byte value 1 into a hash map that is used as a set."""
-        for key in keys:
-            value = ctypes.c_uint8(1)
-            done = self._lib.bpf_map_update_elem(
-                self.map_fd(name), ctypes.byref(ctypes.c_uint32(key)), ctypes.byref(value), 0
-            )
-            if done < 0:
-                raise BpfError(f"Cannot fill the BPF map {name}", -done)
-
-    def counters(self, name: str) -> list[int]:
-        """The values of an array map of u64."""
-        values = []
-        for index in range(self._lib.bpf_map__max_entries(self.maps[name])):
-            value = ctypes.c_uint64()
-            key = ctypes.c_uint32(index)
-            done = self._lib.bpf_map_lookup_elem(self.map_fd(name), ctypes.byref(key), ctypes.byref(value))
-            if done < 0:
-                raise BpfError(f"Cannot read the BPF map {name}", -done)
-            values.append(value.value)
-        return values
-
     def run_time(self) -> tuple[int, int]:
         """(nanoseconds, runs) of all loaded programs; zero unless the kernel's BPF statistics are on."""
-        totals = [self._program_stats(program) for program in self.programs.values()]
+        fds = [self.program_fd(name) for name in self.programs]
+        totals = [program_run_time(fd) for fd in fds if fd >= 0]
         return sum(ns for ns, _ in totals), sum(runs for _, runs in totals)
-
-    def _program_stats(self, program: int) -> tuple[int, int]:
-        fd = self._lib.bpf_program__fd(program)
-        if fd < 0:
-            return 0, 0
-        info = ctypes.create_string_buffer(256)
-        size = ctypes.c_uint32(256)
-        if self._lib.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)) < 0:
-            return 0, 0
-        # struct bpf_prog_info: run_time_ns at byte 192, run_cnt at 200 (linux/bpf.h, since 5.1).
-        fields = np.frombuffer(info.raw, np.uint64, 2, 192)
-        return int(fields[0]), int(fields[1])
 
     def map_bytes(self) -> int:
         """Kernel memory of all maps, as /proc/self/fdinfo tells it (memlock)."""
-        return sum(_memlock_bytes(self.map_fd(name)) for name in self.maps if self.map_fd(name) >= 0)
+        return sum(memlock_bytes(self.map_fd(name)) for name in self.maps if self.map_fd(name) >= 0)
 
     def close(self) -> None:
         """Detach and free everything; safe to call twice."""
@@ -283,11 +250,54 @@ class BpfObject:
         self.close()
 
 
-def _memlock_bytes(fd: int) -> int:
-    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
+def memlock_bytes(map_fd: int) -> int:
+    """Kernel memory of one map, as /proc/self/fdinfo tells it."""
+    for line in Path(f"/proc/self/fdinfo/{map_fd}").read_text().splitlines():
         if line.startswith("memlock:"):
             return int(line.split()[1])
     return 0
+
+
+def _program_info(program_fd: int, offset: int, kind: type[np.unsignedinteger[Any]], count: int) -> list[int]:
+    """Fields of struct bpf_prog_info (linux/bpf.h); zeros where the kernel is older than the field."""
+    info = ctypes.create_string_buffer(256)
+    size = ctypes.c_uint32(256)
+    done = Library.get().bpf_obj_get_info_by_fd(program_fd, info, ctypes.byref(size))
+    if done < 0:
+        raise BpfError("Cannot read about a BPF program", -done)
+    return [int(value) for value in np.frombuffer(info.raw, kind, count, offset)]
+
+
+def program_run_time(program_fd: int) -> tuple[int, int]:
+    """(nanoseconds, runs) of one program; they move only while the kernel's BPF statistics are on (5.1+)."""
+    run_time_ns, runs = _program_info(program_fd, 192, np.uint64, 2)
+    return run_time_ns, runs
+
+
+def verified_instructions(program_fd: int) -> int:
+    """How many instructions the verifier walked for one program, of the 1 M it allows (5.16+, else 0)."""
+    return _program_info(program_fd, 216, np.uint32, 1)[0]
+
+
+def add_keys(map_fd: int, keys: Iterable[int]) -> None:
+    """Put u32 keys, each with the one-byte value 1, into a hash map that is used as a set."""
+    for key in keys:
+        number, value = ctypes.c_uint32(key), ctypes.c_uint8(1)
+        done = Library.get().bpf_map_update_elem(map_fd, ctypes.byref(number), ctypes.byref(value), 0)
+        if done < 0:
+            raise BpfError("Cannot fill a BPF map", -done)
+
+
+def array_values(map_fd: int, count: int) -> list[int]:
+    """The first `count` values of an array map of u64."""
+    values = []
+    for index in range(count):
+        number, value = ctypes.c_uint32(index), ctypes.c_uint64()
+        done = Library.get().bpf_map_lookup_elem(map_fd, ctypes.byref(number), ctypes.byref(value))
+        if done < 0:
+            raise BpfError("Cannot read a BPF map", -done)
+        values.append(value.value)
+    return values
 
 
 def enable_run_time_stats() -> Callable[[], None]:
