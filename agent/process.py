@@ -38,4 +38,7 @@ class Process:
     """Text of /proc/PID/cgroup."""
     is_kernel: bool = False
     mappings: list[Mapping] = field(default_factory=list)
-    """Sorted by start_addr, not overlapping; grows as the process maps files."""
+    """Sorted by start_addr, not overlapping. Replaced by another list, never changed in place, when the
+    process maps more: `process.mappings is seen` tells that nothing changed."""
+    parent_pid: int = 0
+    """When the image began; 0 when not known."""
