@@ -116,4 +116,35 @@ class SeriesAnswer:
     resolution: str
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures above a profile: how much, of what, and how well it is known."""
+
+    seconds: float
+    """The selected time in seconds, summed over threads (CPU-seconds when the type is cpu)."""
+    average: float
+    """`seconds` per second of the range: cores in use, or threads waiting."""
+    share: float
+    """0..1 of the same type and range without matchers; 0 when there is nothing."""
+    hosts: int
+    """Hosts that have series of the selection and reported in the range."""
+    hosts_total: int
+    """Hosts that reported in the range."""
+    captures: int
+    """Captured stacks behind the values."""
+
+
+CompletionKind = Literal["label", "operator", "value", "separator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What can stand at the cursor: each of `candidates` replaces characters start..end of the text."""
+
+    kind: CompletionKind
+    start: int
+    end: int
+    candidates: tuple[str, ...]
+
+
 Json = dict[str, Any]

@@ -1,0 +1,145 @@
+"""Where a query's rows come from: conditions for its matchers, and the tables that cover its range.
+
+Every function returns SQL text made only of constants, and puts values into `Binds`. The statements run on
+ClickHouse 18.16 and newer: no table CTEs, no window functions, both sides of a join named. `GLOBAL IN` costs
+nothing on a single server and is right on a cluster, where samples and series are on different shards.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fleetprof.series import KNOWN_LABELS
+
+from collector.query.model import Matcher, Query, TimeRange
+from collector.query.selector import anchored
+
+HOUR_S = 3600
+MINUTE_S = 60
+SAMPLES_ALONE_S = 6 * HOUR_S
+"""Up to this length samples answer within 0.2 s for a service; longer ranges gain from the hourly table."""
+
+ROLLED_UP_LABELS = frozenset({"service", "version", "region"})
+"""Labels that the hourly tables keep."""
+
+
+@dataclass(slots=True)
+class Binds:
+    """The values of a statement's placeholders, each under a name of its own."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, value: Any) -> str:
+        """The placeholder for `value`."""
+        name = f"p{len(self.values)}"
+        self.values[name] = value
+        return f"%({name})s"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a range and the table that answers it."""
+
+    table: str
+    range: TimeRange
+
+
+def split_range(range: TimeRange, step_s: int, table: str) -> list[Segment]:
+    """Whole steps of `range` from the roll-up `table`, the ends that are not on a step from samples.
+
+    So a roll-up gives the very totals that samples give.
+    """
+    first = -(-range.start_s // step_s) * step_s
+    last = range.end_s // step_s * step_s
+    if first >= last:
+        return [Segment("samples", range)]
+    parts = [
+        Segment("samples", TimeRange(range.start_s, first)),
+        Segment(table, TimeRange(first, last)),
+        Segment("samples", TimeRange(last, range.end_s)),
+    ]
+    return [part for part in parts if part.range.seconds]
+
+
+def stack_segments(query: Query) -> list[Segment]:
+    """Samples for short ranges and for labels that only they know, else the hourly sums of stacks."""
+    labels = {matcher.label for matcher in query.matchers}
+    if query.range.seconds <= SAMPLES_ALONE_S or not labels <= ROLLED_UP_LABELS:
+        return [Segment("samples", query.range)]
+    return split_range(query.range, HOUR_S, "stack_1h")
+
+
+def resolution_of(segments: list[Segment]) -> str:
+    """The name that an answer states: of the coarsest table that took part."""
+    tables = {segment.table for segment in segments}
+    if tables & {"stack_1h", "func_1h"}:
+        return "1h"
+    return "1m" if "series_1m" in tables else "10s"
+
+
+def segment_condition(query: Query, segment: Segment, binds: Binds) -> str:
+    """The WHERE text for one segment of `query`."""
+    parts = [
+        f"type IN {binds.add(tuple(kind.label for kind in query.selection.types))}",
+        time_condition(segment.range, binds),
+    ]
+    direct = {"service"} if segment.table in ("samples", "series_1m") else ROLLED_UP_LABELS
+    parts += [match_sql(m, m.label, binds) for m in query.matchers if m.label in direct]
+    if any(matcher.label not in direct for matcher in query.matchers):
+        parts.append(f"series GLOBAL IN (SELECT series {series_sql(query.matchers, query.range, binds)})")
+    return " AND ".join(parts)
+
+
+def time_condition(range: TimeRange, binds: Binds) -> str:
+    """`ts` inside `range`."""
+    return f"ts >= toDateTime({binds.add(range.start_s)}) AND ts < toDateTime({binds.add(range.end_s)})"
+
+
+def series_sql(matchers: tuple[Matcher, ...], range: TimeRange | None, binds: Binds) -> str:
+    """FROM and WHERE over the labels of all series that match, on the days of `range` (all days for None)."""
+    parts = [match_sql(matcher, label_sql(matcher.label, binds), binds) for matcher in matchers]
+    if range is not None:
+        parts.append(f"day >= toDate({binds.add(_day(range.start_s))})")
+        parts.append(f"day <= toDate({binds.add(_day(range.end_s - 1))})")
+    return "FROM series" + (f" WHERE {' AND '.join(parts)}" if parts else "")
+
+
+def label_sql(name: str, binds: Binds) -> str:
+    """The value of a label in a row of `series`; "" where the series does not have it."""
+    if name in KNOWN_LABELS:
+        return name
+    return f"free_values[indexOf(free_names, {binds.add(name)})]"
+
+
+def match_sql(matcher: Matcher, value: str, binds: Binds) -> str:
+    """The condition of one matcher on the SQL expression `value`. An absent label is "", as in Prometheus."""
+    if matcher.op in ("=", "!="):
+        return f"{value} {matcher.op} {binds.add(matcher.value)}"
+    found = f"match({value}, {binds.add(anchored(matcher.value))})"
+    return found if matcher.op == "=~" else f"NOT {found}"
+
+
+def hosts_condition(query: Query, binds: Binds) -> str:
+    """`host` is one of those that have series of the query; "1" when it has no matchers."""
+    if not query.matchers:
+        return "1"
+    return f"host GLOBAL IN (SELECT host {series_sql(query.matchers, query.range, binds)})"
+
+
+def union_sql(query: Query, segments: list[Segment], keys: str, binds: Binds) -> str:
+    """A subquery of (keys…, v, c): values and captures of all segments, summed by `keys` within each."""
+    parts = [
+        f"SELECT {keys}, sum(value) AS v, sum(captures) AS c FROM {segment.table} "
+        f"WHERE {segment_condition(query, segment, binds)} GROUP BY {_names(keys)}"
+        for segment in segments
+    ]
+    return f"({' UNION ALL '.join(parts)})"
+
+
+def _names(keys: str) -> str:
+    """The names of `expression AS name, column, …`: a GROUP BY list."""
+    return ", ".join(key.rsplit(" AS ", 1)[-1].strip() for key in keys.split("; "))
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
