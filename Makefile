@@ -1,15 +1,16 @@
 # fleetprof: `make up` runs the product here, `make test` runs its tests. Both set up what they need.
 SHELL := /bin/bash
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 
 .PHONY: up test setup setup-test venv bpf proto proto-check check bench clean
 
+# Only what is set is passed on: `make up FLEETPROF_HTTP=0.0.0.0:8080`, or the same from the environment.
+FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $($(name)),$(name)='$($(name))'))
+
 up: setup
-	@exec $(SUDO) env FLEETPROF_HTTP="$(FLEETPROF_HTTP)" FLEETPROF_GRPC="$(FLEETPROF_GRPC)" \
-	  FLEETPROF_DATA="$(FLEETPROF_DATA)" $(BIN)/fleetprof up
+	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 
 test: setup-test check
 	$(SUDO) $(BIN)/python -m pytest tests --ignore=tests/bench
