@@ -4,10 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from fleetprof.errors import InputError
-
 from collector.query.model import Completion, Matcher, TimeRange
 from collector.query.selector import OPERATORS, parse_selector, quote
+from fleetprof.errors import InputError
 
 MAX_CANDIDATES = 50
 
@@ -80,7 +79,7 @@ def _spot(text: str, cursor: int) -> _Spot | None:
     while done := _DONE.match(text, at, cursor):
         at = done.end()
     part = _OPEN.match(text, min(at, cursor), cursor)
-    if part is None or (part["value"] and not part["op"]) or part["op"] == "!" and part["value"]:
+    if part is None or (part["value"] and not part["op"]) or (part["op"] == "!" and part["value"]):
         return None
     try:
         return _Spot(parse_selector(text[start:at].rstrip().removesuffix(",")), part)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
 from fleetprof.frames import Frame
 from fleetprof.profile_types import Selection
 

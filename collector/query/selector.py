@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NoReturn, cast
 
 import re2
-from fleetprof.errors import InputError
-from fleetprof.series import LABEL_NAME
 
 from collector.query.model import Matcher, MatchOp
+from fleetprof.errors import InputError
+from fleetprof.series import LABEL_NAME
 
 OPERATORS: tuple[MatchOp, ...] = ("=", "!=", "=~", "!~")
 MAX_SELECTOR_CHARS = 8192

@@ -5,14 +5,14 @@ ClickHouse 18.16 and newer: no table CTEs, no window functions, both sides of a 
 nothing on a single server and is right on a cluster, where samples and series are on different shards.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fleetprof.series import KNOWN_LABELS
-
 from collector.query.model import Matcher, Query, TimeRange
 from collector.query.selector import anchored
+from fleetprof.series import KNOWN_LABELS
 
 HOUR_S = 3600
 MINUTE_S = 60
@@ -126,19 +126,18 @@ def hosts_condition(query: Query, binds: Binds) -> str:
     return f"host GLOBAL IN (SELECT host {series_sql(query.matchers, query.range, binds)})"
 
 
-def union_sql(query: Query, segments: list[Segment], keys: str, binds: Binds) -> str:
-    """A subquery of (keys…, v, c): values and captures of all segments, summed by `keys` within each."""
+def union_sql(query: Query, segments: list[Segment], keys: Sequence[str], binds: Binds) -> str:
+    """A subquery of (keys…, v, c): values and captures of all segments, summed by `keys` within each.
+
+    A key is a column or `expression AS name`.
+    """
+    names = ", ".join(key.rsplit(" AS ", 1)[-1] for key in keys)
     parts = [
-        f"SELECT {keys}, sum(value) AS v, sum(captures) AS c FROM {segment.table} "
-        f"WHERE {segment_condition(query, segment, binds)} GROUP BY {_names(keys)}"
+        f"SELECT {', '.join([*keys, 'sum(value) AS v', 'sum(captures) AS c'])} FROM {segment.table} "
+        f"WHERE {segment_condition(query, segment, binds)}" + (f" GROUP BY {names}" if names else "")
         for segment in segments
     ]
     return f"({' UNION ALL '.join(parts)})"
-
-
-def _names(keys: str) -> str:
-    """The names of `expression AS name, column, …`: a GROUP BY list."""
-    return ", ".join(key.rsplit(" AS ", 1)[-1].strip() for key in keys.split("; "))
 
 
 def _day(seconds: int) -> str:

@@ -3,9 +3,8 @@
 import re
 from datetime import UTC, datetime
 
-from fleetprof.errors import InputError
-
 from collector.query.model import TimeRange
+from fleetprof.errors import InputError
 
 MAX_RANGE_S = 400 * 86400
 EARLIEST_S = 946_684_800
@@ -64,7 +63,9 @@ def _check(start_s: int, end_s: int, now_s: int) -> None:
 def parse_duration(text: str) -> int:
     """Seconds of a duration such as "90s", "1h30m" or "2w"; raises InputError."""
     if not _DURATION.fullmatch(text):
-        raise InputError(f'Duration not understood: "{text}".', 'Use for example "30s", "15m", "1h30m", "7d".')
+        raise InputError(
+            f'Duration not understood: "{text}".', 'Use for example "30s", "15m", "1h30m", "7d".'
+        )
     return sum(int(part[:-1]) * _UNITS_S[part[-1]] for part in re.findall(r"\d+[smhdw]", text))
 
 

@@ -1,0 +1,83 @@
+"""The top table of long ranges: whole hours from the roll-up by function, the ends from samples."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from collector.query.asking import Asking
+from collector.query.completeness import Coverage
+from collector.query.definitions import FrameNames
+from collector.query.model import Query, TopRow
+from collector.query.profiles import UNDEFINED_STACK, load_profile
+from collector.query.sources import (
+    HOUR_S,
+    Binds,
+    Segment,
+    segment_condition,
+    split_range,
+    stack_segments,
+)
+from collector.query.tallies import sort_top, top_of
+from fleetprof.frames import UNSAMPLED, Frame, frame_id
+
+_UNSAMPLED_ID = frame_id(UNSAMPLED)
+
+
+def load_top(
+    asking: Asking, names: FrameNames, query: Query, limit: int, sort: str
+) -> tuple[list[TopRow], int]:
+    """The `limit` heaviest functions and the sum of everything; the same figures as the full flame graph."""
+    by_frame: dict[Frame, tuple[int, int]] = {}
+    total = 0
+    for segment in _segments(query):
+        if segment.table == "func_1h":
+            rows, value = _hours(asking, names, query, segment)
+        else:
+            rows, value = _from_stacks(asking, names, replace(query, range=segment.range))
+        total += value
+        for row in rows:
+            own, with_calls = by_frame.get(row.frame, (0, 0))
+            by_frame[row.frame] = own + row.self_value, with_calls + row.total_value
+    merged = [TopRow(frame, own, with_calls) for frame, (own, with_calls) in by_frame.items()]
+    return sort_top(merged, sort)[:limit], total
+
+
+def _segments(query: Query) -> list[Segment]:
+    if len(stack_segments(query)) == 1 and stack_segments(query)[0].table == "samples":
+        return stack_segments(query)
+    return split_range(query.range, HOUR_S, "func_1h")
+
+
+def _from_stacks(asking: Asking, names: FrameNames, query: Query) -> tuple[list[TopRow], int]:
+    profile = load_profile(asking, names, query, Coverage.unknown(), max_stacks=None, split_services=False)
+    return top_of(profile), profile.total
+
+
+def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) -> tuple[list[TopRow], int]:
+    """Rows of the functions; time without a stack, and with an undefined one, comes from stack_1h."""
+    binds = Binds()
+    found = asking.ask(
+        f"SELECT func, sum(self) AS own, sum(total) AS with_calls FROM func_1h "
+        f"WHERE {segment_condition(query, segment, binds)} GROUP BY func",
+        binds,
+    )
+    codes = ~np.isin(found["func"], np.array([0, _UNSAMPLED_ID], np.uint64))
+    func, own, with_calls = (found[name][codes] for name in ("func", "own", "with_calls"))
+    rows = [
+        TopRow(frame, self_value, total_value)
+        for frame, self_value, total_value in zip(
+            names.load(func), own.tolist(), with_calls.tolist(), strict=True
+        )
+    ]
+    binds = Binds()
+    sums = asking.ask(
+        "SELECT sum(value) AS everything, sumIf(value, stack = 0) AS unsampled FROM stack_1h "
+        f"WHERE {segment_condition(query, Segment('stack_1h', segment.range), binds)}",
+        binds,
+    )
+    everything, unsampled = int(sums["everything"].sum()), int(sums["unsampled"].sum())
+    undefined = everything - unsampled - int(own.sum())
+    for frame, value in ((UNSAMPLED, unsampled), (UNDEFINED_STACK, undefined)):
+        if value > 0:
+            rows.append(TopRow(frame, value, value))
+    return rows, everything
