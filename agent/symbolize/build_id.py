@@ -5,8 +5,10 @@ found by it. Go's own note holds text of its own form, so that is hashed to hex.
 """
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
-from agent.symbolize.elf import ElfError, ElfFile, FileBytes
+from agent.symbolize.elf import ElfError, ElfFile, FileBytes, split_notes
 
 NT_GNU_BUILD_ID = 3
 NT_GO_BUILD_ID = 4
@@ -28,8 +30,21 @@ def read_build_id(fd: int) -> str:
 
 def build_id_of(elf: ElfFile) -> str:
     """As read_build_id, of an ELF file that is open already."""
+    return _among(elf.notes())
+
+
+def kernel_build_id(notes: Path = Path("/sys/kernel/notes")) -> str:
+    """The running kernel's build id, "" when it cannot be read."""
+    try:
+        with notes.open("rb") as file:
+            return _among(split_notes(file.read(1 << 16)))
+    except OSError:
+        return ""
+
+
+def _among(notes: Iterable[tuple[bytes, int, bytes]]) -> str:
     go_id = ""
-    for owner, kind, description in elf.notes():
+    for owner, kind, description in notes:
         if owner == b"GNU" and kind == NT_GNU_BUILD_ID and 0 < len(description) <= MAX_ID_BYTES:
             return description.hex()
         if owner == b"Go" and kind == NT_GO_BUILD_ID and 0 < len(description) <= MAX_GO_ID_BYTES:

@@ -182,7 +182,7 @@ class ElfFile:
                 data = self.source.read(offset, min(size, MAX_NOTES_BYTES))
             except ElfError:
                 continue
-            for note in _split_notes(data):
+            for note in split_notes(data):
                 yield note
                 count += 1
                 if count >= MAX_NOTES:
@@ -238,7 +238,8 @@ def _extended_counts(source: ByteSource, shoff: int, is_64: bool, shnum: int, na
     return shnum or size, link if names == 0xFFFF else names
 
 
-def _split_notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+def split_notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """(owner, type, description) of the notes in a note section, up to the first that is cut."""
     position = 0
     while position + 12 <= len(data):
         owner_size, size, kind = struct.unpack_from("<III", data, position)

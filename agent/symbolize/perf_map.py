@@ -1,0 +1,118 @@
+"""perf-PID.map: what a runtime's JIT compiler says of the code it made. Written by the process, so untrusted.
+
+Format: lines `START SIZE name`, the numbers in hex
+(https://github.com/torvalds/linux/blob/master/tools/perf/Documentation/jit-interface.txt).
+"""
+
+import os
+from array import array
+
+import numpy as np
+
+from agent.samples import I64, U64
+from agent.symbolize.intervals import Intervals
+
+MAX_MAP_BYTES = 32 << 20
+"""Of text read from one process's map, about 400,000 functions."""
+CHUNK_BYTES = 1 << 20
+MAX_LINE_BYTES = 8192
+_FINGERPRINT_BYTES = 256
+
+
+class PerfMap:
+    """One map, read as far as it was written. Later lines win over earlier ones that they overlap."""
+
+    def __init__(self) -> None:
+        self.bad_lines = 0
+        self.full = False
+        self._starts = array("Q")
+        self._ends = array("Q")
+        self._name_at = array("Q")
+        self._text = bytearray()
+        self._read_bytes = 0
+        self._last = b""
+        self._inode = (0, 0)
+        self._stamp = (0, 0)
+        self._index: tuple[Intervals, I64] | None = None
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in use."""
+        return len(self._text) + 64 * len(self._starts)
+
+    def update(self, fd: int) -> None:
+        """Read what was added to the open map `fd`; all of it when the file was replaced or rewritten.
+
+        Raises OSError when it cannot be read.
+        """
+        status = os.fstat(fd)
+        stamp = (status.st_size, status.st_mtime_ns)
+        inode = (status.st_dev, status.st_ino)
+        if inode == self._inode and stamp == self._stamp:
+            return
+        if inode != self._inode or status.st_size < self._read_bytes or not self._continues(fd):
+            bad_lines = self.bad_lines
+            self.__init__()  # type: ignore[misc]
+            self.bad_lines = bad_lines
+        self._inode, self._stamp = inode, stamp
+        self._read_tail(fd)
+
+    def names(self, addrs: U64) -> list[str]:
+        """The name at each address, "" where the map has none."""
+        intervals, order = self._built()
+        found = intervals.find(addrs, order)
+        return [self._name(int(order[at])) if at >= 0 else "" for at in found.tolist()]
+
+    def _continues(self, fd: int) -> bool:
+        """Whether the text before the place we read to is still what it was."""
+        return os.pread(fd, len(self._last), self._read_bytes - len(self._last)) == self._last
+
+    def _read_tail(self, fd: int) -> None:
+        while self._read_bytes < MAX_MAP_BYTES:
+            chunk = os.pread(fd, CHUNK_BYTES, self._read_bytes)
+            lines_end = chunk.rfind(b"\n") + 1
+            if not lines_end:
+                if len(chunk) < CHUNK_BYTES:
+                    return
+                lines_end, self.bad_lines = len(chunk), self.bad_lines + 1
+            self._read_bytes += lines_end
+            self._last = (self._last + chunk[:lines_end])[-_FINGERPRINT_BYTES:]
+            self._add(chunk[:lines_end])
+        self.full = True
+
+    def _add(self, chunk: bytes) -> None:
+        self._index = None
+        for line in chunk.split(b"\n"):
+            if not line:
+                continue
+            try:
+                start_text, size_text, name = line.split(b" ", 2)
+                start, size = int(start_text, 16), int(size_text, 16)
+            except ValueError:
+                self.bad_lines += 1
+                continue
+            if size <= 0 or start <= 0 or start + size >= 1 << 64 or len(line) > MAX_LINE_BYTES or not name:
+                self.bad_lines += 1
+                continue
+            self._starts.append(start)
+            self._ends.append(start + size)
+            self._name_at.append(len(self._text))
+            self._text += name
+
+    def _built(self) -> tuple[Intervals, I64]:
+        if self._index is None:
+            starts, ends = np.array(self._starts, np.uint64), np.array(self._ends, np.uint64)
+            order = np.argsort(starts, kind="stable").astype(np.int64)
+            starts = starts[order]
+            last = np.append(starts[1:] != starts[:-1], True) if len(starts) else np.empty(0, np.bool_)
+            order = order[last]
+            self._index = Intervals.of_sorted(starts[last], ends[order]), order
+        return self._index
+
+    def _name(self, entry: int) -> str:
+        start = self._name_at[entry]
+        end = self._name_at[entry + 1] if entry + 1 < len(self._name_at) else len(self._text)
+        return self._text[start:end].decode("utf-8", "replace").strip()

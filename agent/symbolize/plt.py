@@ -1,0 +1,82 @@
+"""Names for PLT entries: the small jumps through which a library calls another's functions.
+
+They have no symbols. Each entry jumps through a slot of the GOT, and the relocation of that slot names the
+function, so an entry is shown as `name@plt`. x86-64 only: `jmp *disp32(%rip)` is ff 25, after an optional
+endbr64 and an optional bnd prefix.
+"""
+
+import hashlib
+
+import numpy as np
+
+from agent.samples import U64
+from agent.symbolize.elf import EM_X86_64, SHT_DYNSYM, SHT_RELA, ElfError, ElfFile, Section
+from agent.symbolize.intervals import Intervals
+from agent.symbolize.object_symbols import NamedTable
+from agent.symbolize.symbol_table import SymbolTable
+
+MAX_PLT_BYTES = 4 << 20
+MAX_RELOCATIONS_BYTES = 32 << 20
+_RELOCATION = np.dtype([("slot", "<u8"), ("type", "<u4"), ("symbol", "<u4"), ("addend", "<i8")])
+_NAMED_TYPES = (6, 7)  # R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
+_SYMBOL_BYTES = 24
+
+
+def plt_table(elf: ElfFile) -> NamedTable | None:
+    """PLT entries of a 64-bit x86 file, None when it has none; raises ElfError."""
+    symbols = next((section for section in elf.sections if section.type == SHT_DYNSYM), None)
+    if elf.machine != EM_X86_64 or not elf.is_64 or symbols is None or symbols.link >= len(elf.sections):
+        return None
+    entries = [_entries(elf, s) for s in elf.sections if s.name in (".plt", ".plt.sec", ".plt.got")]
+    slots, names = _slots(elf, symbols)
+    if not entries or not len(slots):
+        return None
+    starts, sizes, targets = (np.concatenate(part) for part in zip(*entries, strict=True))
+    at = np.minimum(np.searchsorted(slots, targets), len(slots) - 1)
+    known = slots[at] == targets
+    order = np.argsort(starts[known], kind="stable")
+    starts, sizes, names = starts[known][order], sizes[known][order], names[at[known]][order]
+    digest = hashlib.blake2b(starts.tobytes() + names.tobytes(), digest_size=16).digest()
+    exported = np.ones(len(starts), np.uint8)
+    table = SymbolTable(
+        Intervals.of_sorted(starts, starts + sizes), names.astype(np.uint32), exported, digest
+    )
+    strings = elf.sections[symbols.link]
+    return NamedTable(table, strings.offset, strings.size, suffix="@plt")
+
+
+def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
+    """(start, size, GOT slot) of the entries of one PLT section."""
+    if section.vaddr + section.size >= 1 << 62:
+        raise ElfError("a PLT outside the address space")
+    code = np.frombuffer(elf.contents(section, MAX_PLT_BYTES), np.uint8)
+    jumps = np.flatnonzero((code[:-5] == 0xFF) & (code[1:-4] == 0x25)) if len(code) > 5 else np.empty(0, int)
+    size = 8 if section.entry_size == 8 else 16
+    start = jumps // size * size
+    jumps = jumps[(jumps - start <= 5) & (jumps + 6 <= start + size)]
+    start = jumps // size * size
+    bytes_4 = code[jumps[:, None] + np.arange(2, 6)] if len(jumps) else np.empty((0, 4), np.uint8)
+    displacement = np.ascontiguousarray(bytes_4).view("<i4").reshape(-1).astype(np.int64)
+    targets = (section.vaddr + jumps + 6 + displacement).astype(np.uint64)
+    starts = (section.vaddr + start).astype(np.uint64)
+    return starts, np.full(len(starts), size, np.uint64), targets
+
+
+def _slots(elf: ElfFile, symbols: Section) -> tuple[U64, U64]:
+    """GOT slots with a named relocation, sorted, and the offset of each name in the dynamic string table."""
+    parts = [
+        np.frombuffer(raw[: len(raw) // 24 * 24], _RELOCATION)
+        for section in elf.sections
+        if section.type == SHT_RELA and section.name.startswith((".rela.plt", ".rela.dyn"))
+        for raw in [elf.contents(section, MAX_RELOCATIONS_BYTES)]
+    ]
+    table = np.frombuffer(_whole_symbols(elf, symbols), np.dtype([("name", "<u4"), ("rest", "V20")]))
+    found = np.concatenate(parts) if parts else np.empty(0, _RELOCATION)
+    found = found[np.isin(found["type"], _NAMED_TYPES) & (found["symbol"] < len(table))]
+    found = found[np.argsort(found["slot"], kind="stable")]
+    return found["slot"].astype(np.uint64), table["name"][found["symbol"]].astype(np.uint64)
+
+
+def _whole_symbols(elf: ElfFile, symbols: Section) -> bytes:
+    raw = elf.contents(symbols, MAX_RELOCATIONS_BYTES)
+    return raw[: len(raw) // _SYMBOL_BYTES * _SYMBOL_BYTES]

@@ -1,0 +1,181 @@
+"""From addresses to frames: the one door to this package.
+
+The caller hands over each address once, already moved back by one where it is a return address.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from agent.process import Mapping, Process
+from agent.samples import I64, U64
+from agent.symbolize.elf import ElfError, FileBytes
+from agent.symbolize.kernel_symbols import KernelFrames
+from agent.symbolize.load_object import load_object
+from agent.symbolize.object_cache import ObjectCache, file_key
+from agent.symbolize.object_symbols import ObjectSymbols
+from agent.symbolize.perf_map import PerfMap
+from agent.symbolize.perf_maps import PerfMaps
+from agent.symbolize.regions import is_file, is_memory_file, mapping_name, runtime_of
+from agent.symbolize.runtime_names import JIT_MAPPING, runtime_name
+from agent.symbolize.vdso import MAPPING as VDSO
+from agent.symbolize.vdso import VdsoFrames
+from fleetprof.frames import Frame, FrameKind
+from fleetprof.losses import DropReason, Losses
+
+UNMAPPED = Frame(FrameKind.NATIVE, "", "[unmapped]")
+
+
+class Files(Protocol):
+    """Open descriptors of mapped files (agent.object_files.ObjectFiles)."""
+
+    def fd(self, mapping: Mapping) -> int | None:
+        """A descriptor that stays the owner's, None when the file could not be opened."""
+        ...
+
+
+class Symbolizer:
+    """Symbols of all processes and of the kernel. Not thread-safe: the pipeline's thread owns it.
+
+    `memory_limit_bytes` bounds symbol tables and names (three quarters) and perf maps (one quarter).
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        memory_limit_bytes: int = 64 << 20,
+        kallsyms: Path = Path("/proc/kallsyms"),
+        kernel_notes: Path = Path("/sys/kernel/notes"),
+    ) -> None:
+        self._files = files
+        self._limit = memory_limit_bytes * 3 // 4
+        self._objects = ObjectCache(self._limit)
+        self._maps = PerfMaps(memory_limit_bytes // 4)
+        self._kernel = KernelFrames(kallsyms, kernel_notes)
+        self._vdso = VdsoFrames()
+        self._losses = Losses()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in use for symbols, as far as it is accounted."""
+        return self._objects.nbytes + self._maps.nbytes + self._kernel.nbytes
+
+    @property
+    def kernel_notice(self) -> str:
+        """Why kernel frames have no names, for people; "" when they have (known after the first look-up)."""
+        return self._kernel.notice
+
+    @property
+    def bad_perf_map_lines(self) -> int:
+        """Lines of perf maps that could not be understood and were skipped, since the start."""
+        return self._maps.bad_lines
+
+    def take_losses(self) -> Losses:
+        """Addresses left without a name since the last call, by reason: each once per look-up that asked.
+
+        OBJECT_UNREADABLE: its file could not be opened or is damaged. SYMBOL_LIMIT: the symbols of its file,
+        or the perf map that might name it, are larger than the limit.
+        """
+        losses, self._losses = self._losses, Losses()
+        return losses
+
+    def refresh(self, process: Process) -> None:
+        """Read what the process's runtime added to its perf map. Called when a process is about to end, so
+        that its last functions keep their names; look-ups do it by themselves."""
+        self._maps.get(process)
+
+    def kernel_frames(self, addrs: U64) -> list[Frame]:
+        """One frame per kernel address, in order."""
+        return self._kernel.frames(addrs)
+
+    def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+        """One frame per address of `process`, in order; what has no name says where it lies."""
+        if not len(addrs):
+            return []
+        frames = [UNMAPPED] * len(addrs)
+        for mapping, rows in _by_mapping(process.mappings, addrs):
+            if mapping is None:
+                continue
+            for row, frame in zip(
+                rows.tolist(), self._in_mapping(process, mapping, addrs[rows]), strict=True
+            ):
+                frames[row] = frame
+        self._name_by_perf_map(process, addrs, frames)
+        return frames
+
+    def _in_mapping(self, process: Process, mapping: Mapping, addrs: U64) -> list[Frame]:
+        """Frames by file; addresses in memory that is no file become "[jit]"."""
+        offsets = addrs - np.uint64(mapping.start_addr) + np.uint64(mapping.file_offset)
+        if mapping.path == VDSO:
+            return self._vdso.frames(process, mapping, offsets, self._losses)
+        if is_file(mapping):
+            return self._in_file(process, mapping, offsets)
+        if mapping.path == "[vsyscall]":
+            return [Frame(FrameKind.NATIVE, "", "[vsyscall]")] * len(addrs)
+        return [Frame(runtime_of(process), "", JIT_MAPPING)] * len(addrs)
+
+    def _in_file(self, process: Process, mapping: Mapping, offsets: U64) -> list[Frame]:
+        name = mapping_name(mapping.path)
+        try:
+            fd = self._files.fd(mapping)
+            if fd is None:
+                raise ElfError("cannot be opened")
+            own = FileBytes(fd)
+            symbols = self._object(fd, own, process, mapping)
+        except (ElfError, OSError):
+            own, symbols = None, ObjectSymbols(loss=DropReason.OBJECT_UNREADABLE)
+        if symbols.loss and is_memory_file(mapping):
+            return [Frame(runtime_of(process), "", JIT_MAPPING)] * len(offsets)
+        if symbols.loss:
+            self._losses[symbols.loss] += len(offsets)
+        if own is None:
+            return [Frame(FrameKind.NATIVE, "", name, "", offset) for offset in offsets.tolist()]
+        frames = symbols.frames(own, offsets, name)
+        self._objects.trim()
+        return frames
+
+    def _object(self, fd: int, own: FileBytes, process: Process, mapping: Mapping) -> ObjectSymbols:
+        key = file_key(fd)
+        symbols = self._objects.get(key)
+        if symbols is None:
+            path = mapping.path.removesuffix(" (deleted)")
+            symbols = load_object(own, path, (f"/proc/{process.pid}/root", "/"), self._limit)
+            self._objects.put(key, symbols)
+        return symbols
+
+    def _name_by_perf_map(self, process: Process, addrs: U64, frames: list[Frame]) -> None:
+        """Give names from the process's perf map to frames that have none."""
+        missing = [row for row, frame in enumerate(frames) if not frame.function]
+        known = self._maps.get(process) if missing else None
+        if known is None:
+            return
+        runtime = runtime_of(process)
+        for row, name in zip(missing, known.names(addrs[missing]), strict=True):
+            if name:
+                found = runtime_name(name, runtime)
+                frames[row] = Frame(
+                    found.kind, found.function, found.mapping, file=found.file, line=found.line
+                )
+        self._count_overflow(known, frames, missing)
+
+    def _count_overflow(self, known: PerfMap, frames: list[Frame], rows: list[int]) -> None:
+        if known.full:
+            lost = sum(not frames[row].function and frames[row].mapping == JIT_MAPPING for row in rows)
+            self._losses[DropReason.SYMBOL_LIMIT] += lost
+
+
+def _by_mapping(mappings: list[Mapping], addrs: U64) -> list[tuple[Mapping | None, I64]]:
+    """(mapping, rows of the addresses in it); None for addresses in no mapping."""
+    starts = np.array([mapping.start_addr for mapping in mappings], np.uint64)
+    ends = np.array([mapping.end_addr for mapping in mappings], np.uint64)
+    index = np.searchsorted(starts, addrs, side="right").astype(np.int64) - 1
+    if len(mappings):
+        index[(index >= 0) & (addrs >= ends[np.maximum(index, 0)])] = -1
+    order = np.argsort(index, kind="stable")
+    numbers, first = np.unique(index[order], return_index=True)
+    groups = np.split(order, first[1:])
+    return [
+        (mappings[number] if number >= 0 else None, rows)
+        for number, rows in zip(numbers.tolist(), groups, strict=True)
+    ]
