@@ -69,16 +69,19 @@ class ObjectFiles:
 
     def remember(self, process: Process, mapping: Mapping) -> None:
         """Open the file behind a mapping of a process, alive or just gone, unless it is open already."""
+        self.open(process.pid, process.parent_pid, mapping)
+
+    def open(self, pid: int, parent_pid: int, mapping: Mapping) -> None:
+        """As `remember`, of a process that is known by its pid only."""
         key = key_of(mapping)
         if key is None or self.knows(key):
             return
+        fd = open_mapped(pid, parent_pid, mapping)
         known = self._files.get(key)
-        fd = open_mapped(process.pid, process.parent_pid, mapping)
-        if fd is None and known:
-            return
         if known is None:
-            known = self._files[key] = _File(-1, mapping, process.pid, process.parent_pid, 0)
-        known.mapping, known.pid, known.parent_pid = mapping, process.pid, process.parent_pid
+            known = self._files[key] = _File(-1, mapping, pid, parent_pid, 0)
+        elif fd is not None:
+            known.mapping, known.pid, known.parent_pid = mapping, pid, parent_pid
         self._keep(key, known, fd)
 
     def fd(self, mapping: Mapping) -> int | None:

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from agent.backends.cpu_clock import online_cpus
+from agent.cpus import online_cpus
 from fleetprof.errors import UnavailableError
 
 TYPE_SOFTWARE = 1

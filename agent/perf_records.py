@@ -39,6 +39,7 @@ _TIME = struct.Struct("<Q")
 _PIDS = struct.Struct("<II")
 _TASK = struct.Struct("<IIIIQ")
 _LOST = struct.Struct("<QQ")
+_FILE = struct.Struct("<IIQ")
 _MMAP2 = struct.Struct("<IIQQQIIQQII")
 _SAMPLE = struct.Struct("<IIQQ")
 
@@ -152,13 +153,10 @@ def lost_of(record: Record) -> int:
     return int(_LOST.unpack_from(record.data, 8)[1])
 
 
-def file_key_of(data: bytes) -> bytes:
-    """Device and inode of an MMAP2 record as raw bytes: equal for two mappings of the same file."""
-    return data[40:56]
-
-
-NO_FILE = bytes(16)
-"""The file key of anonymous memory and of the vdso."""
+def file_of(data: bytes) -> tuple[int, int, int]:
+    """Device major, minor and inode of an MMAP2 record; inode 0: no file."""
+    major, minor, inode = _FILE.unpack_from(data, 40)
+    return major, minor, inode
 
 
 def mmap2_of(data: bytes) -> Mmap2:

@@ -74,12 +74,15 @@ def maps_of(data: bytes) -> list[Mapping]:
     mappings = []
     for start, end, offset, major, minor, inode, path in _MAPS_LINE.findall(data):
         if int(start, 16) < int(end, 16):
-            device = os.makedev(int(major, 16), int(minor, 16)) if int(inode) else 0
+            device = device_of(int(major, 16), int(minor, 16), int(inode))
             name = text_of(path.replace(b"\\012", b"\n"))
-            mappings.append(
-                Mapping(int(start, 16), int(end, 16), int(offset, 16), name, device, int(inode) & (2**64 - 1))
-            )
+            mappings.append(Mapping(int(start, 16), int(end, 16), int(offset, 16), name, device, int(inode)))
     return mappings
+
+
+def device_of(major: int, minor: int, inode: int) -> int:
+    """The number of the device of a mapped file, 0 when there is no file."""
+    return major << 20 | minor if inode else 0
 
 
 class VariableNames:
@@ -119,13 +122,17 @@ def monotonic_of_ticks(start_ticks: int) -> int:
 
 
 class ProcessReader:
-    """An open /proc/PID; a context manager. Raises one of GONE when there is no such process."""
+    """An open /proc/PID, or that of one of its threads; a context manager.
+
+    Raises one of GONE when there is no such process.
+    """
 
     _buffer = bytearray(64 << 10)
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, thread: int = 0) -> None:
         self.pid = pid
-        self.fd = os.open(f"{PROC}/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        path = f"{PROC}/{pid}/task/{thread}" if thread else f"{PROC}/{pid}"
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
         return self
@@ -185,6 +192,14 @@ class ProcessReader:
             return namespace_pid_of(self.read("status", 8192)) or self.pid
         except (*GONE, PermissionError):
             return self.pid
+
+
+def other_thread(pid: int) -> int | None:
+    """A living thread of a process whose main thread has ended."""
+    for name in os.listdir(f"{PROC}/{pid}/task"):
+        if name != str(pid):
+            return int(name)
+    return None
 
 
 _own: list[str] = []

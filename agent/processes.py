@@ -1,0 +1,327 @@
+"""The table of processes: who ran what when, so that a sample can be given its names after the process ended.
+
+The kernel tells of every fork, exec, mapping and exit (agent/process_events.py). A process that execs is read
+from /proc at once, and its files are opened; one that was there before is read when it is first asked for.
+What this may cost is bounded: reads by a rate, images and open files by a limit, the rest is counted as lost.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from time import monotonic_ns
+
+from agent.object_files import ObjectFiles
+from agent.perf_records import (
+    COMM_EXEC,
+    Record,
+    RecordType,
+    comm_of,
+    file_of,
+    pid_of,
+    task_of,
+)
+from agent.process import Process
+from agent.process_events import Batch, ProcessEvents
+from agent.process_images import MAX_RAW_RECORDS, Image, Images, Origin, mapping_of
+from agent.process_reader import GONE, PROC, ProcessReader, device_of, monotonic_of_ticks
+from agent.process_snapshots import MAX_ATTEMPTS, Snapshots
+from fleetprof.losses import DropReason, Losses
+
+READS_PER_S = 300
+"""Processes read and files opened because of events, at some 100 us each: at most 3 % of one CPU."""
+READ_BURST = 300
+RETRY_NS = 3_000_000
+STARVED_RETRY_NS = 20_000_000
+TICK_SLACK_NS = 20_000_000
+"""Start times in /proc are rounded down to 10 ms."""
+MAX_COPIES = 32
+
+IDLE = Process(pid=0, namespace_pid=0, start_ns=0, comm="swapper", exe="", is_kernel=True)
+
+
+class ProcessTable:
+    """See the module's text. Not thread-safe: the pipeline's thread owns it.
+
+    `limit`: process images kept. `environment_names`: variables to keep, prefixes where they end in `*`.
+    `files`: where executables are kept open; closed together with the table. Raises PerfEventError where the
+    kernel does not allow to follow processes.
+    """
+
+    def __init__(
+        self,
+        limit: int = 20_000,
+        environment_names: Iterable[str] = (),
+        files: ObjectFiles | None = None,
+    ) -> None:
+        self.files = files if files is not None else ObjectFiles()
+        self._events = ProcessEvents()
+        self._images = Images(limit)
+        self._snapshots = Snapshots(environment_names, self.files)
+        self._unread: deque[Image] = deque()
+        self._losses = Losses()
+        self._budget = _Budget()
+        self._seen_ns = monotonic_ns()
+        self._lost_ns = 0
+        self._lost_since_expire = False
+
+    def fds(self) -> list[int]:
+        """Descriptors that are readable when `poll` has something to do."""
+        return [self._events.fd]
+
+    def __len__(self) -> int:
+        """Images kept."""
+        return len(self._images)
+
+    @property
+    def ring_bytes(self) -> int:
+        """Kernel memory of the rings that the events arrive in."""
+        return self._events.size_bytes
+
+    def poll(self) -> None:
+        """Take in what happened since the last call, and look at new processes while they are alive."""
+        batch = self._events.read()
+        self._note_losses(batch)
+        for record in batch.records:
+            self._apply(record)
+        self._seen_ns = batch.until_ns
+        self._read_new()
+
+    def find(self, pid: int, time_ns: int) -> Process | None:
+        """The image that `pid` ran at a CLOCK_MONOTONIC time, the latest for time 0; None if not known.
+
+        The same image is always the same object.
+        """
+        if pid == 0:
+            return IDLE
+        if self._seen_ns < time_ns <= monotonic_ns():
+            self.poll()
+        image = self._images.at(pid, time_ns) or self._first_sight(pid, time_ns)
+        if image is None:
+            return None
+        if image.checked_ns < self._lost_ns:
+            image = self._check(image)
+        image.found = True
+        process = image.process if image.process is not None else self._resolve(image)
+        if process is not None:
+            if image.records:
+                image.settle()
+                self._snapshots.open_files(image)
+            self._snapshots.add_build_id(process)
+        return process
+
+    def expire(self, now_ns: int) -> None:
+        """Forget what ended more than 30 s before the CLOCK_MONOTONIC time `now_ns`. Call once a window."""
+        if self._lost_since_expire:
+            self._lost_since_expire = False
+            self._images.end_missing((int(name) for name in os.listdir(PROC) if name.isdigit()), now_ns)
+        self._images.expire(now_ns, _is_alive)
+        self.files.expire(now_ns)
+        self._events.follow_hotplug()
+
+    def take_losses(self) -> Losses:
+        """What was lost since the last call."""
+        losses, self._losses = self._losses, Losses()
+        return losses
+
+    def close(self) -> None:
+        """Stop following processes and close all files; safe to call twice."""
+        self._events.close()
+        self.files.close()
+
+    def _note_losses(self, batch: Batch) -> None:
+        if batch.lost:
+            self._losses[DropReason.PERF_LOST] += batch.lost
+            self._lost_ns = batch.until_ns
+            self._lost_since_expire = True
+
+    def _apply(self, record: Record) -> None:
+        if record.type == RecordType.MMAP2:
+            self._on_mapping(record.data)
+        elif record.type == RecordType.FORK:
+            self._on_fork(record)
+        elif record.type == RecordType.EXIT:
+            task = task_of(record.data)
+            image = self._images.current(task.pid) if task.pid == task.tid else None
+            if image is not None:
+                self._images.end(image, record.time_ns)
+        elif record.type == RecordType.COMM:
+            self._on_comm(record)
+
+    def _on_fork(self, record: Record) -> None:
+        task = task_of(record.data)
+        if task.pid == task.parent_pid:
+            return  # a thread
+        parent = self._images.current(task.parent_pid)
+        if parent is None or parent.end_ns:
+            parent = Image(task.parent_pid, 0, Origin.SEEN)
+            if not self._add(parent):
+                return
+            self._unread.append(parent)
+        origin = parent.copied_from if _is_plain_copy(parent) else parent
+        copies = origin.copies + 1 if origin else 0
+        child = Image(
+            task.pid,
+            record.time_ns,
+            Origin.FORKED if copies <= MAX_COPIES else Origin.SEEN,
+            comm=parent.comm,
+            parent_pid=task.parent_pid,
+            copied_from=origin if copies <= MAX_COPIES else None,
+            copies=copies,
+        )
+        self._add(child)
+
+    def _on_comm(self, record: Record) -> None:
+        comm = comm_of(record.data)
+        before = self._images.current(comm.pid)
+        if record.misc & COMM_EXEC:
+            image = Image(comm.pid, record.time_ns, Origin.EXECED, comm=comm.name)
+            if before is not None:
+                image.parent_pid = before.parent_pid
+                image.cgroup = _cgroup_of(before)
+            if self._add(image):
+                self._unread.append(image)
+        elif before is not None and comm.pid == comm.tid:
+            before.comm = comm.name
+            if before.process is not None:
+                before.process.comm = comm.name
+
+    def _on_mapping(self, data: bytes) -> None:
+        image = self._images.current(pid_of(data))
+        if image is None:
+            return  # older than the table; its first sight reads all mappings
+        image.records.append(data)
+        major, minor, inode = file_of(data)
+        if inode and not self.files.knows((device_of(major, minor, inode), inode)) and self._budget.take():
+            self.files.open(image.pid, image.parent_pid, mapping_of(data))
+        if len(image.records) >= MAX_RAW_RECORDS:
+            image.settle()
+
+    def _add(self, image: Image) -> bool:
+        if self._images.add(image):
+            return True
+        self._losses[DropReason.PROCESS_LIMIT] += 1
+        return False
+
+    def _read_new(self) -> None:
+        """Look at images in the order they began, as far as the budget goes. Those that ended meanwhile cost
+        nothing and are known from records alone."""
+        again: list[Image] = []
+        while self._unread:
+            image = self._unread[0]
+            if image.end_ns or image.attempts >= MAX_ATTEMPTS:
+                if image.end_ns and self._budget.starved:
+                    self._losses[DropReason.PROCESS_LIMIT] += 1
+            elif not self._budget.take():
+                break
+            elif self._snapshots.read(image) and image.attempts < MAX_ATTEMPTS:
+                again.append(image)
+            self._unread.popleft()
+        self._unread.extend(again)
+        if self._unread:
+            self._events.wake_after(STARVED_RETRY_NS if self._budget.starved else RETRY_NS)
+
+    def _first_sight(self, pid: int, time_ns: int) -> Image | None:
+        """Read a process that no event told of; None when it is gone or was not the one at `time_ns`."""
+        if self._images.current(pid) is not None:
+            return None  # the pid's older owner is forgotten
+        image = Image(pid, 0, Origin.SEEN, checked_ns=monotonic_ns())
+        if not self._snapshots.read(image):
+            self._lose(image)
+        if not self._add(image):
+            return None
+        return image if image.gone or image.start_ns <= time_ns + TICK_SLACK_NS or not time_ns else None
+
+    def _lose(self, image: Image) -> None:
+        image.gone = True
+        image.end_ns = image.end_ns or monotonic_ns()
+        self._losses[DropReason.PROCESS_GONE] += 1
+
+    def _resolve(self, image: Image) -> Process | None:
+        """Make the process of an image that is asked for the first time."""
+        if image.gone:
+            return None
+        if not image.end_ns and image.origin is not Origin.FORKED:
+            self._snapshots.read(image)
+        if image.process is None and image.origin is Origin.EXECED:
+            self._snapshots.from_records(image)
+        if image.process is None and image.copied_from is not None:
+            parent = self._resolve_parent(image.copied_from)
+            if parent is not None:
+                self._snapshots.inherit(image, parent)
+        if image.process is None and image.origin is Origin.FORKED and not image.end_ns:
+            self._snapshots.read(image)
+        if image.process is None:
+            self._lose(image)
+            return None
+        image.copied_from = None
+        image.settle()
+        self._snapshots.open_files(image)
+        return image.process
+
+    def _resolve_parent(self, parent: Image) -> Process | None:
+        process = parent.process if parent.process is not None else self._resolve(parent)
+        if process is not None and parent.records:
+            parent.settle()
+        return process
+
+    def _check(self, image: Image) -> Image:
+        """Compare an image with /proc after records were lost: it may have mapped more, or be another one."""
+        image.checked_ns = monotonic_ns()
+        if image.end_ns or image.process is None or not self._budget.take():
+            return image
+        fresh = Image(image.pid, 0, Origin.SEEN, checked_ns=image.checked_ns)
+        if not self._snapshots.read(fresh) or fresh.process is None:
+            self._images.end(image, image.checked_ns)
+            return image
+        if fresh.process.exe == image.process.exe:
+            image.mappings = fresh.mappings
+            image.records.clear()
+            image.settle()
+            return image
+        fresh.start_ns = fresh.process.start_ns = max(fresh.start_ns, self._lost_ns)
+        return fresh if self._add(fresh) else image
+
+
+class _Budget:
+    """A token bucket: READS_PER_S, saved up to READ_BURST."""
+
+    def __init__(self) -> None:
+        self._tokens = float(READ_BURST)
+        self._filled_ns = monotonic_ns()
+        self.starved = False
+        """Whether the last wish was refused."""
+
+    def take(self) -> bool:
+        now_ns = monotonic_ns()
+        self._tokens = min(READ_BURST, self._tokens + (now_ns - self._filled_ns) * READS_PER_S / 1e9)
+        self._filled_ns = now_ns
+        self.starved = self._tokens < 1
+        if self.starved:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _is_plain_copy(image: Image) -> bool:
+    """Whether a forked image added nothing to what it was copied from, so that its children may skip it."""
+    return (
+        image.copied_from is not None and image.process is None and not image.records and not image.mappings
+    )
+
+
+def _cgroup_of(before: Image) -> str:
+    """The cgroup of the process before an exec, as far as it was read."""
+    for image in (before, before.copied_from):
+        if image is not None and image.process is not None:
+            return image.process.cgroup
+    return before.cgroup
+
+
+def _is_alive(image: Image) -> bool:
+    """Whether the process of an ended image still has threads."""
+    try:
+        with ProcessReader(image.pid) as reader:
+            stat = reader.stat()
+    except (*GONE, ValueError):
+        return False
+    return stat.threads > 0 and monotonic_of_ticks(stat.start_ticks) <= image.start_ns
