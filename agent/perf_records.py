@@ -135,6 +135,12 @@ def pid_of(data: bytes) -> int:
     return pid
 
 
+def thread_of(data: bytes) -> tuple[int, int]:
+    """Process and thread of a COMM, MMAP2 or SAMPLE record."""
+    pid, tid = _PIDS.unpack_from(data, 8)
+    return pid, tid
+
+
 def comm_of(data: bytes) -> Comm:
     """A COMM record's fields."""
     pid, tid = _PIDS.unpack_from(data, 8)
@@ -186,31 +192,31 @@ class Samples(NamedTuple):
     kernel: Stacks
 
 
-def samples_of(records: list[bytes]) -> tuple[Samples, int]:
-    """SAMPLE records as columns, and how many were malformed.
+def samples_of(records: list[bytes]) -> Samples:
+    """SAMPLE records, each of which `chain_fits`, as columns.
 
     They are of events with sample_type SAMPLE_TID | SAMPLE_TIME | SAMPLE_CALLCHAIN. Addresses of other
     contexts than user and kernel (hypervisor, guest) are left out.
     """
-    good = [data for data in records if _chain_fits(data)]
-    lengths = np.array([len(data) // 8 for data in good], np.int64)
-    words = np.frombuffer(b"".join(data[: len(data) & ~7] for data in good), np.uint64)
+    lengths = np.array([len(data) // 8 for data in records], np.int64)
+    words = np.frombuffer(b"".join(data[: len(data) & ~7] for data in records), np.uint64)
     starts = np.cumsum(lengths) - lengths
     ids, depths = words[starts + 1], words[starts + 3].astype(np.int64)
-    row = np.repeat(np.arange(len(good)), depths)
+    row = np.repeat(np.arange(len(records)), depths)
     position = np.arange(len(row)) - np.repeat(np.cumsum(depths) - depths, depths)
     chain = words[np.repeat(starts + 4, depths) + position]
     context = _contexts(chain, position)
     is_address = chain < _CONTEXT_MAX
     user, kernel = (
-        _select(chain, row, is_address & (context == which), len(good))
+        _select(chain, row, is_address & (context == which), len(records))
         for which in (_CONTEXT_USER, _CONTEXT_KERNEL)
     )
     pid, tid = (ids & np.uint64(0xFFFFFFFF)).astype(np.uint32), (ids >> np.uint64(32)).astype(np.uint32)
-    return Samples(pid, tid, words[starts + 2], user, kernel), len(records) - len(good)
+    return Samples(pid, tid, words[starts + 2], user, kernel)
 
 
-def _chain_fits(data: bytes) -> bool:
+def chain_fits(data: bytes) -> bool:
+    """Whether a SAMPLE record is as long as its call chain says."""
     if len(data) < _HEADER.size + _SAMPLE.size:
         return False
     depth = _SAMPLE.unpack_from(data, 8)[3]
