@@ -1,5 +1,5 @@
 // The flame graph: a canvas for the frames, one above it for hover and selection, and the zoom between them.
-import {layOut, nodeAt} from './layout.js';
+import {nodeAt} from './layout.js';
 import {boxOf, hatchPattern, paint, paintMarks, ROW} from './paint.js';
 import {colourIndices, readPalette} from './palette.js';
 import {TextFit} from './text_fit.js';
@@ -41,13 +41,10 @@ export class FlameGraph {
 
   /**
    * Show another tree, zoomed to `focus`.
-   * @param {Parameters<typeof layOut>[0]} columns
+   * @param {import('./layout.js').Tree} tree
+   * @param {number} [focus]
+   * @param {number} [selected]
    */
-  setColumns(columns) {
-    this.setTree(layOut(columns));
-  }
-
-  /** @param {import('./layout.js').Tree} tree @param {number} [focus] @param {number} [selected] */
   setTree(tree, focus = 0, selected = -1) {
     cancelAnimationFrame(this.#animation);
     this.tree = tree;
@@ -80,8 +77,7 @@ export class FlameGraph {
 
   #resize() {
     if (!this.tree) return;
-    const style = getComputedStyle(this.canvas.parentElement);
-    const width = this.canvas.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const width = this.canvas.parentElement.clientWidth;
     if (width <= 0) return;
     const height = this.tree.levels * ROW;
     const ratio = Math.min(devicePixelRatio || 1, MAX_CANVAS_PX / height);

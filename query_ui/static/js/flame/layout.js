@@ -21,12 +21,13 @@
  * @property {Int32Array} levelStart  nodes of level k: levelNodes[levelStart[k]..levelStart[k + 1]]
  * @property {Int32Array} levelNodes
  * @property {number} levels
+ * @property {number} whole  total of the whole selection, of which `total[0]` may be a part
  * @property {Frames} frames
  */
 
 /**
  * Compute totals, positions and levels.
- * @param {{n: number, frame: Int32Array, depth: Uint16Array, self: Float64Array, frames: Frames}} columns
+ * @param {{n: number, frame: Int32Array, depth: Uint16Array, self: Float64Array, whole: number, frames: Frames}} columns
  * @returns {Tree}
  */
 export function layOut(columns) {
