@@ -61,7 +61,7 @@ as_root() {
 }
 
 is_available() { # PACKAGE
-  apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'
+  grep -q 'Candidate: [^(]' <<<"$(apt-cache policy "$1" 2>/dev/null)"
 }
 
 missing_of() { # PACKAGE...: prints those not installed, with one call for all
@@ -156,7 +156,7 @@ choose_python() {
   fi
   python=$(find_python) && return
   install_python && python=$(find_python) && return
-  fail "fleetprof needs Python 3.11 or newer with venv; found $(python3 --version 2>&1 || echo none)." \
+  fail "fleetprof needs Python 3.11 or newer with venv; found $(python3 --version 2>/dev/null || echo none)." \
     "Debian 12, Ubuntu 24.04: apt-get install python3-venv. Ubuntu 22.04: apt-get install python3.11-venv. \
 Or name one: PYTHON=/path/to/python3.11 make up"
 }

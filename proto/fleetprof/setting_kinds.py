@@ -65,9 +65,10 @@ def parse_duration_s(text: str) -> float:
 def format_duration_s(seconds: float) -> str:
     """The shortest way to write a duration with one unit, e.g. 10.0 → "10s", 86400.0 → "1d"."""
     for unit in ("d", "h", "m", "s", "ms", "us", "ns"):
-        count = seconds / DURATION_UNITS_S[unit]
-        if count >= 1 and abs(count - round(count)) < 1e-9 * count:
-            return f"{round(count)}{unit}"
+        size_s = DURATION_UNITS_S[unit]
+        count = round(seconds / size_s)
+        if count and abs(seconds - count * size_s) < 0.5e-9:
+            return f"{count}{unit}"
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
