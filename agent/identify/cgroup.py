@@ -37,7 +37,7 @@ class Cgroup:
 
     `container`: the first 12 digits of the id, or the name where the engine uses names. `pod`: the Kubernetes
     pod's uid, or the first 12 digits of a Podman pod's id. `unit`: the deepest systemd service, unescaped,
-    with its suffix, e.g. "postgresql@15-main.service".
+    with its suffix, e.g. "postgresql@15-main.service"; not the unit of the engine that runs the container.
     """
 
     container: str = ""
@@ -46,19 +46,20 @@ class Cgroup:
 
     @property
     def unit_name(self) -> str:
-        """The unit's name without instance and suffix; "" for the unit of a container engine whose container
-        this is."""
-        name = self.unit.removesuffix(".service").partition("@")[0]
-        return "" if self.container and name in ENGINE_UNITS else name
+        """The unit's name without instance and suffix: `postgresql@15-main.service` → `postgresql`."""
+        return self.unit.removesuffix(".service").partition("@")[0]
 
 
 def parse_cgroup(text: str) -> Cgroup:
     """Read the text of /proc/PID/cgroup; anything unknown gives empty fields, never an error."""
     found = [_from_path(path) for path in _paths(text[:MAX_TEXT])]
+    container = _first(each.container for each in found)
+    unit = _first(each.unit for each in found)
+    runs_containers = unit.removesuffix(".service") in ENGINE_UNITS
     return Cgroup(
-        container=_first(each.container for each in found),
+        container=container,
         pod=_first(each.pod for each in found),
-        unit=_first(each.unit for each in found),
+        unit="" if container and runs_containers else unit,
     )
 
 
@@ -86,10 +87,10 @@ def _from_path(path: str) -> Cgroup:
 
 def _container(group: str, parent: str) -> str:
     name = group.removesuffix(".scope")
-    identity = name[-64:]
-    if _CONTAINER.match(identity):
+    engine, identity = name[:-64], name[-64:]
+    if engine[-1:] in ("", "-") and _CONTAINER.match(identity):
         # crio-conmon-ID and libpod-conmon-ID hold the engine's monitor, not the container.
-        return "" if "conmon" in name[:-64] else identity[:SHORT_ID_DIGITS]
+        return "" if engine.endswith("conmon-") else identity[:SHORT_ID_DIGITS]
     if _ECS_TASK_CONTAINER.match(name):
         return name
     if parent == "lxc":

@@ -11,7 +11,7 @@ def clean(text: str) -> str:
 
     A character is at least one byte, so no more than that many are looked at, however long the text is.
     """
-    head = text[:MAX_LABEL_VALUE_BYTES]
+    head = text[:MAX_LABEL_VALUE_BYTES].strip()
     if not head.isprintable():
         head = "".join(char if char.isprintable() else _REPLACEMENT for char in head)
     return head.strip().encode()[:MAX_LABEL_VALUE_BYTES].decode("utf-8", "ignore").strip()
