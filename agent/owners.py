@@ -7,12 +7,14 @@ import numpy as np
 from agent.process import Process
 from agent.samples import Captures
 
+LATEST = 0
+
 
 class Images(Protocol):
     """What is asked of agent.processes."""
 
     def find(self, pid: int, time_ns: int) -> Process | None:
-        """The image of `pid` at a CLOCK_MONOTONIC time."""
+        """The image of `pid` at a CLOCK_MONOTONIC time, the latest for LATEST."""
         ...
 
 
@@ -28,12 +30,9 @@ def find_owners(images: Images, rows: Captures) -> list[Process | None]:
     for pid, members in zip(pids.tolist(), np.split(order, starts[1:]), strict=True):
         times = rows.time_ns[members]
         timed = times[times > 0]
-        last_ns = int(timed.max()) if len(timed) else _FAR_NS
+        last_ns = int(timed.max()) if len(timed) else LATEST
         last = images.find(pid, last_ns)
         same = not len(timed) or images.find(pid, int(timed.min())) is last
         for row, time_ns in zip(members.tolist(), times.tolist(), strict=True):
             owners[row] = last if same or not time_ns else images.find(pid, time_ns)
     return owners
-
-
-_FAR_NS = 2**63 - 1

@@ -1,0 +1,56 @@
+"""Puts the agent's parts together from its configuration."""
+
+import logging
+import os
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from agent.backends.probe import choose
+from agent.config import AgentConfig
+from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
+from agent.object_files import ObjectFiles
+from agent.pipeline import Parts
+from agent.processes import ProcessTable
+from agent.symbolize.symbolizer import Symbolizer
+
+log = logging.getLogger("fleetprof.agent")
+
+
+class Assembly(AbstractContextManager["Assembly"]):
+    """The running parts of an agent; leaving the context detaches everything from the kernel.
+
+    `options` override fields of BackendOptions (such as only_pids).
+    """
+
+    def __init__(self, config: AgentConfig, **options: Any) -> None:
+        # Processes first: what starts while the backend attaches is then already followed.
+        files = ObjectFiles()
+        self._processes = ProcessTable(
+            limit=config.process_limit, environment_names=ENVIRONMENT_NAMES, files=files
+        )
+        try:
+            self._backend = choose(config.backend, config.backend_options(**options))
+        except BaseException:
+            self._processes.close()
+            raise
+        for missing in self._backend.unavailable:
+            log.warning("%s is off: %s", missing.program, missing.why)
+        identifier = Identifier(config.identity())
+        self.parts = Parts(
+            backend=self._backend,
+            processes=self._processes,
+            symbols=Symbolizer(files, config.symbol_memory_bytes),
+            identifier=identifier,
+            host_labels=identifier.host_labels(),
+            cpu_count=os.cpu_count() or 1,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._backend.close()
+        self._processes.close()

@@ -1,0 +1,110 @@
+"""The command `fleetprof-agent`: run | record | doctor."""
+
+import argparse
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+
+from agent import __doc__ as about
+from agent.config import DEFAULT_FILE, TABLE, AgentConfig
+from fleetprof import __version__
+from fleetprof.errors import FleetprofError
+from fleetprof.settings import PRINT_FLAG, Loaded, add_flags, load_settings
+
+log = logging.getLogger("fleetprof.agent")
+
+FLUSH_S = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Errors a user can mend are one message without a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        loaded = load_settings(TABLE, AgentConfig, vars(options), os.environ, DEFAULT_FILE)
+        if getattr(options, PRINT_FLAG, False):
+            print(loaded.as_toml())
+            return 0
+        return int(options.command(options, loaded))
+    except FleetprofError as error:
+        print(f"fleetprof-agent: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fleetprof-agent", description=about)
+    parser.add_argument("--version", action="version", version=f"fleetprof-agent {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="Sample this host and push to a collector, until stopped.")
+    run.set_defaults(command=_run)
+    record = commands.add_parser("record", help="Sample for a while into a file, without a collector.")
+    _add_record_options(record)
+    doctor = commands.add_parser(
+        "doctor", help="Tell what this host offers to the agent, and what is missing."
+    )
+    doctor.add_argument("--json", action="store_true", help="Print JSON.")
+    doctor.set_defaults(command=_doctor)
+    for command in (run, record, doctor):
+        add_flags(command, TABLE)
+    return parser
+
+
+def _add_record_options(record: argparse.ArgumentParser) -> None:
+    record.add_argument("--duration", metavar="TIME", default="10s", help="How long, such as 10, 10s or 2m.")
+    record.add_argument("-o", "--output", metavar="FILE", default="fleetprof.pb.gz",
+                        help="*.pb.gz (pprof) or *.folded; default fleetprof.pb.gz.")  # fmt: skip
+    record.add_argument("-p", "--pid", type=int, action="append", default=[], help="Only this process.")
+    record.add_argument("--type", default="cpu", help="cpu, runq, offcpu or wall; default cpu.")
+    record.set_defaults(command=_record)
+
+
+def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
+    from agent import log as log_output
+    from agent.agent_id import agent_id
+    from agent.assemble import Assembly
+    from agent.pipeline import Pipeline
+    from agent.ship import Sender, Shipper
+
+    config = loaded.config
+    log_output.set_up(config.log_level)
+    who = agent_id(config.state_dir)
+    with Assembly(config) as assembly:
+        parts = assembly.parts
+        sender = Sender(who, secrets.randbits(63) + 1, parts.host_labels["host"])
+        shipper = Shipper(str(config.collector), sender, config.queue_windows)
+        pipeline = Pipeline(parts, shipper.offer, shipper.take_losses)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: pipeline.stop())
+        log.info(
+            "Sampling %d CPUs at %d Hz with %s as host %s; pushing to %s.",
+            parts.cpu_count, config.frequency_hz, parts.backend.name, sender.host, config.collector,
+        )  # fmt: skip
+        pipeline.run()
+    left = shipper.close(FLUSH_S)
+    if left:
+        log.warning("Ended with %d windows that the collector did not take.", left)
+    return 0
+
+
+def _record(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
+    from agent import log as log_output
+    from agent.record import RecordRequest, record
+
+    log_output.set_up(loaded.config.log_level)
+    request = RecordRequest.parse(options.duration, options.output, options.type, options.pid)
+    print(record(loaded.config, request), file=sys.stderr)
+    return 0
+
+
+def _doctor(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
+    import json
+
+    from agent.doctor import render, report
+
+    found = report(loaded.config)
+    print(json.dumps(found.as_json(), indent=2) if options.json else render(found))
+    return 0 if found.works else 1
