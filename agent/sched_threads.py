@@ -26,7 +26,7 @@ class ThreadWindow:
 
     times: ThreadTimes
     open_waits: Captures
-    """The waits still going on, blocked (OFFCPU) or on the run queue (RUNQ), with kernel stacks."""
+    """The waits still going on, blocked (OFFCPU) or on the run queue (RUNQ), with kernel stacks; time 0."""
     tid: npt.NDArray[np.uint32]
     """Ascending: the threads that still exist, and in `told_ns` up to when their times are told."""
     told_ns: U64
@@ -145,7 +145,7 @@ def _open_waits(rows: Records, open_ns: I64, stacks: Stacks) -> Captures:
         comm=rows["comm"],
         type=np.where(blocked, ProfileType.OFFCPU, ProfileType.RUNQ).astype(np.uint8),
         wait=np.where(blocked, rows["wait"], 0).astype(np.uint8),
-        time_ns=rows["now_ns"],
+        time_ns=np.zeros(len(rows), np.uint64),
         count=np.ones(len(rows), np.uint32),
         value_ns=open_ns[waiting].astype(np.uint64),
         truncated=np.zeros(len(rows), np.bool_),
