@@ -80,6 +80,8 @@ class Profile:
     exact: bool
     """True when all values were scaled to exact scheduler times."""
     completeness: Completeness
+    stack_captures: npt.NDArray[np.uint64] | None = None
+    """The captured samples of each stack, where known."""
 
     @property
     def total(self) -> int:

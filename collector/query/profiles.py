@@ -77,11 +77,14 @@ def load_profile(
     stacks = load_stacks(asking, sums.services, kept.stack, (chosen_by, binds))
     split = split_services and len(sums.services) > 1
     frames, frame_index, starts = _assemble(names, kept, stacks, split)
-    values = kept.value
+    values, captures = kept.value, kept.captures
     if rest:
         frame_index = np.append(frame_index, np.int32(len(frames)))
         starts = np.append(starts, starts[-1] + 1)
         values = np.append(values, np.uint64(rest))
+        captures = np.append(
+            captures, sums.captures.sum(dtype=np.uint64) - kept.captures.sum(dtype=np.uint64)
+        )
         frames.append(OTHER)
     return Profile(
         query=query,
@@ -93,6 +96,7 @@ def load_profile(
         resolution=resolution_of(segments),
         exact=coverage.exact,
         completeness=coverage.completeness,
+        stack_captures=captures,
     )
 
 
