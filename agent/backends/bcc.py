@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from agent.backends.bcc_loader import MAPS
-from agent.backends.cpu_clock import ONLINE_CPUS
 from agent.backends.cpu_sampler import CpuProgram, CpuSampler, CpuSettings
 from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable
 from agent.backends.run_time import RunTime
+from agent.cpus import ONLINE_CPUS
 from agent.libbpf import OBJECTS, memlock_bytes, program_run_time
 from agent.samples import empty
 from fleetprof.errors import UnavailableError
@@ -52,9 +52,7 @@ class BccBackend:
         settings = CpuSettings.of(options, ring_bytes)
         self.period_ns = settings.period_ns
         why = "needs kernel structures, which BCC reads wrongly when headers do not match; use backend core"
-        self.unavailable = (
-            Unavailable("sched", why if options.sched else "turned off by the configuration"),
-        )
+        self.unavailable = (Unavailable("sched", why if options.sched else "turned off"),)
         with ExitStack() as undo:
             descriptors = load(find_bcc(folders), settings)
             for fd in descriptors:

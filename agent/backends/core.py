@@ -3,10 +3,10 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from agent.backends.cpu_clock import ONLINE_CPUS
 from agent.backends.cpu_sampler import CpuProgram, CpuSampler, CpuSettings
 from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable
 from agent.backends.run_time import RunTime
+from agent.cpus import ONLINE_CPUS
 from agent.libbpf import OBJECTS, BpfObject
 from agent.samples import concat, empty
 from agent.sched import SchedProgram

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.backends.cpu_clock import ONLINE_CPUS, CpuClock, online_cpus, period_of
+from agent.backends.cpu_clock import CpuClock, period_of
 from agent.backends.interface import BackendOptions
+from agent.cpus import ONLINE_CPUS, online_cpus
 from agent.libbpf import add_keys, array_values
 from agent.ring import CaptureRing
 from agent.samples import Captures
