@@ -69,6 +69,7 @@ class Pipeline:
         self._clock = WindowClock()
         self._meter = CostMeter(parts.backend)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
         self._stopping = False
 
     def stop(self) -> None:
@@ -81,20 +82,22 @@ class Pipeline:
         with select.epoll() as poller:
             for fd in (self._wake, *self._parts.processes.fds()):
                 poller.register(fd, select.EPOLLIN)
-            next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
             while not self._stopping:
-                now_ns = time.monotonic_ns()
-                until_ns = min(next_drain_ns, self._clock.end_monotonic_ns) - now_ns
-                if poller.poll(max(until_ns, 0) / 1e9):
-                    self._parts.processes.poll()
-                    time.sleep(0 if self._stopping else COALESCE_S)
-                    continue
-                self.drain()
-                next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
-                if time.monotonic_ns() >= self._clock.end_monotonic_ns:
-                    self.close_window()
+                self._step(poller)
         self.drain()
         self.close_window()
+
+    def _step(self, poller: select.epoll) -> None:
+        """Sleep until something is due, and do it; new processes come first, they may live only milliseconds."""
+        due_ns = min(self._next_drain_ns, self._clock.end_monotonic_ns)
+        if poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e9):
+            self._parts.processes.poll()
+            time.sleep(0 if self._stopping else COALESCE_S)
+        if time.monotonic_ns() >= due_ns:
+            self.drain()
+            self._next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
+        if time.monotonic_ns() >= self._clock.end_monotonic_ns:
+            self.close_window()
 
     def drain(self) -> None:
         """Take what the kernel has, and look at its processes while they can still be read."""
