@@ -229,7 +229,7 @@ function startKeys() {
 
 /** Arrow keys mean the graph once a frame is selected, wherever the focus is. */
 function focusGraph(event) {
-  if (panel.graph.selected < 0) return;
+  if (panel.graph.selected < 0 || event.target !== document.body) return;
   byId('flame').focus({preventScroll: true});
   byId('flame').dispatchEvent(new KeyboardEvent('keydown', {key: event.key, cancelable: true}));
 }

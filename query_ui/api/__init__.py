@@ -1,0 +1,1 @@
+"""The JSON API under /api/v1: one table of routes, which is also its documentation."""

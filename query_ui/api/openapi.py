@@ -1,0 +1,58 @@
+"""The OpenAPI 3.0 document of the API, made from the table of routes."""
+
+from collector.query.model import Json
+from fleetprof import __version__
+from query_ui.api import schemas
+from query_ui.api.routes import ROUTES, Route
+
+PREFIX = "/api/v1"
+
+_ERRORS = {
+    "400": "A parameter is unknown or not understood.",
+    "500": "A fault in fleetprof; its log says more.",
+    "503": "The store does not answer or has no room for the question.",
+    "504": "The question took too long.",
+}
+
+
+def document() -> Json:
+    """The whole document."""
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": "fleetprof",
+            "version": __version__,
+            "description": "Profiles of a fleet. Values are nanoseconds unless a field says otherwise; "
+            "times are Unix seconds in UTC.",
+        },
+        "paths": {PREFIX + route.path: {"get": _operation(route)} for route in ROUTES},
+    }
+
+
+def _operation(route: Route) -> Json:
+    inside = [
+        {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
+        for name, text in route.path_parameters
+    ]
+    query = [
+        {
+            "name": parameter.name,
+            "in": "query",
+            "description": parameter.description,
+            "schema": {**parameter.schema, **({"default": parameter.default} if parameter.default else {})},
+        }
+        for parameter in route.parameters
+    ]
+    content: Json = {"application/json": {"schema": route.schema}}
+    if route.formats:
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        content |= {"application/octet-stream": binary, "text/plain": binary}
+    error = {"application/json": {"schema": schemas.ERROR}}
+    return {
+        "summary": route.summary,
+        "parameters": inside + query,
+        "responses": {
+            "200": {"description": route.schema["description"] or route.summary, "content": content},
+            **{code: {"description": text, "content": error} for code, text in _ERRORS.items()},
+        },
+    }

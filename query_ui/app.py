@@ -1,0 +1,50 @@
+"""The web application: pages, their JSON twins, static files and health."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask, Response
+
+from collector.query.model import TimeRange
+from collector.query.querier import Querier
+from query_ui.api.blueprint import create_api, json_response
+from query_ui.assets import Assets, create_static
+from query_ui.failures import handle_failures
+from query_ui.http_policy import apply_policy
+from query_ui.pages import add_page_context, create_pages
+
+
+@dataclass(frozen=True, slots=True)
+class UiConfig:
+    """Settings of the web application. `now` gives Unix seconds."""
+
+    now: Callable[[], float] = time.time
+
+
+def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
+    """The WSGI application that answers from `querier`."""
+    now = (config or UiConfig()).now
+    app = Flask(__name__, static_folder=None)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    assets = Assets()
+    add_page_context(app, assets, now)
+    app.register_blueprint(create_pages())
+    app.register_blueprint(create_api(querier, now))
+    app.register_blueprint(create_static(assets))
+    _add_health(app, querier, now)
+    handle_failures(app)
+    apply_policy(app)
+    return app
+
+
+def _add_health(app: Flask, querier: Querier, now: Callable[[], float]) -> None:
+    """/healthz: the process answers; /readyz: the store answers, too (503 with the reason otherwise)."""
+
+    def ready() -> Response:
+        end_s = int(now())
+        querier.label_names(TimeRange(end_s - 60, end_s))
+        return json_response({"status": "ready"})
+
+    app.add_url_rule("/healthz", endpoint="healthz", view_func=lambda: json_response({"status": "ok"}))
+    app.add_url_rule("/readyz", endpoint="readyz", view_func=ready)

@@ -1,0 +1,33 @@
+"""The pages. Each is one template; its data comes from the API, so that page and API always say the same."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flask import Blueprint, Flask, render_template
+
+from query_ui.assets import Assets
+
+
+class Entry(NamedTuple):
+    """An entry of the navigation."""
+
+    title: str
+    path: str
+    endpoint: str
+
+
+NAVIGATION = (Entry("Explore", "/", "pages.explore"),)
+
+
+def create_pages() -> Blueprint:
+    """The routes of the pages."""
+    blueprint = Blueprint("pages", __name__)
+    blueprint.add_url_rule("/", endpoint="explore", view_func=lambda: render_template("explore.html"))
+    return blueprint
+
+
+def add_page_context(app: Flask, assets: Assets, now: Callable[[], float]) -> None:
+    """What every template can use: asset(name), navigation, and the server's time."""
+    app.context_processor(
+        lambda: {"asset": assets.url, "navigation": NAVIGATION, "now_s": f"{now():.3f}"},
+    )

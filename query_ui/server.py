@@ -1,0 +1,130 @@
+"""Serves the web application with waitress, in a thread of its own; and the command fleetprof-ui."""
+
+import argparse
+import errno
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from flask import Flask
+from waitress.server import create_server
+
+from fleetprof.errors import FleetprofError, InputError, UnavailableError
+
+THREADS = 8
+DEFAULT_ADDRESS = "127.0.0.1:8080"
+
+
+class Running:
+    """A server that accepts requests until `stop`."""
+
+    def __init__(self, app: Flask, host: str, port: int) -> None:
+        """Listen and start. Raises UnavailableError when the address cannot be used."""
+        try:
+            self._server = create_server(
+                app,
+                host=host,
+                port=port,
+                threads=THREADS,
+                ident="fleetprof",
+                clear_untrusted_proxy_headers=True,
+            )
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from None
+        self.host = host
+        self.port = int(self._server.effective_port)
+        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def stop(self) -> None:
+        """Stop accepting and close all connections."""
+        self._server.close()
+        self._server.task_dispatcher.shutdown(timeout=2)
+        self._thread.join(timeout=5)
+
+
+def serve(app: Flask, host: str, port: int) -> Running:
+    """Serve `app` on an address (port 0: any free one); raises UnavailableError when it cannot be used."""
+    return Running(app, host, port)
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> UnavailableError:
+    where = f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return UnavailableError(
+            f"Port {port} on {host} is in use by another program.",
+            f"Stop that program (find it with: ss -ltnp 'sport = :{port}') or choose another address "
+            "with --http or FLEETPROF_HTTP.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UnavailableError(
+            f"Not allowed to listen on {where}.", "Choose a port from 1024 up, or run as root."
+        )
+    return UnavailableError(f"Cannot listen on {where}: {error.strerror or error}.", "Check the address.")
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """(host, port) of "host:port", "[v6]:port" or ":port"; raises InputError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise InputError(
+            f'Address not understood: "{text}".', f"Write it as host:port, e.g. {DEFAULT_ADDRESS}."
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleetprof-ui",
+        description="Serve the pages and the API over a data folder that no collector has open. "
+        "The embedded store belongs to one process: where a collector runs on the folder, the UI runs in "
+        "that same process (fleetprof up), and this command says so.",
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: ./data)")
+    parser.add_argument(
+        "--http", default=DEFAULT_ADDRESS, help=f"address to serve on (default: {DEFAULT_ADDRESS})"
+    )
+    return parser
+
+
+def main() -> None:
+    """The command fleetprof-ui."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    given = _arguments().parse_args()
+    try:
+        _run(given.data, *parse_address(given.http))
+    except FleetprofError as error:
+        print(f"fleetprof-ui: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _run(data: Path, host: str, port: int) -> None:
+    from collector.query.querier import Querier
+    from collector.store.migrate import migrate
+    from collector.store.open import open_store
+    from query_ui.app import create_app
+
+    if not data.is_dir():
+        raise InputError(
+            f"There is no data folder at {data}.", "Name one with --data, or start: fleetprof up."
+        )
+    store = open_store(data)
+    try:
+        migrate(store)
+        running = serve(create_app(Querier(store)), host, port)
+        print(f"fleetprof UI: {running.url}", flush=True)
+        ended = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
+        ended.wait()
+        running.stop()
+    finally:
+        store.close()
