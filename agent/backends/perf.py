@@ -148,7 +148,7 @@ def _depths(captures: Captures) -> I64:
 
 
 def _ring_pages(frequency_hz: int, depth: int) -> int:
-    """Room for two seconds of the deepest stacks on each CPU: 256 KiB at 99 Hz; 32 MiB at most on all CPUs."""
+    """Room for two seconds of the deepest stacks on a CPU: 256 KiB at 99 Hz; 32 MiB at most on all CPUs."""
     two_seconds = 2 * frequency_hz * (64 + 8 * depth) // mmap.PAGESIZE
     return ring_pages(len(online_cpus()), total_bytes=32 << 20, most=1 << max(two_seconds.bit_length(), 3))
 
