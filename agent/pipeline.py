@@ -88,7 +88,7 @@ class Pipeline:
         self.close_window()
 
     def _step(self, poller: select.epoll) -> None:
-        """Sleep until something is due, and do it; new processes come first, they may live only milliseconds."""
+        """Sleep until something is due, and do it. New processes come first: some live only milliseconds."""
         due_ns = min(self._next_drain_ns, self._clock.end_monotonic_ns)
         if poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e9):
             self._parts.processes.poll()
