@@ -14,6 +14,8 @@ MAX_KALLSYMS_BYTES = 64 << 20
 _GAP_BYTES = 4096
 """The last function before a hole or a module has no known end: it gets its page and one more, as in perf."""
 _TEXT = b"TtWw"
+_MARKS = ("_start", "_end", "_begin", "_text", "_stext")
+"""Linkers mark the start and end of sections with names that share an address with a real function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,19 @@ class KernelSymbols:
         ]
 
     def _best(self, first: int, last: int) -> tuple[str, str]:
-        """Of several names for one address: exported before local, then as for files."""
+        """Of several names for one address: no linker's mark, exported before local, then as for files."""
         names = [self._split(index) for index in range(first, min(last, first + 16) + 1)]
-        _, name, module = min(names, key=lambda n: (n[0], len(n[1]) - len(n[1].lstrip("_")), len(n[1]), n[1]))
+        _, name, module = min(names, key=lambda found: (found[0], _preference(found[1])))
         return _readable(name), module
 
     def _split(self, index: int) -> tuple[bool, str, str]:
         line = self.text[int(self.name_starts[index]) : int(self.name_ends[index])].decode("utf-8", "replace")
         name, _, module = line[2:].partition("\t")
-        return line[0] not in "TW", name, module.strip("[] ")
+        return line[0] not in "TW" or name.endswith(_MARKS), name, module.strip("[] ")
+
+
+def _preference(name: str) -> tuple[int, int, str]:
+    return len(name) - len(name.lstrip("_")), len(name), name
 
 
 @lru_cache(maxsize=4096)
@@ -114,9 +120,9 @@ def _hex(digits: npt.NDArray[np.uint8]) -> tuple[U64, npt.NDArray[np.bool_]]:
         table[list(letters)] = value
     nibbles = table[digits]
     valid = (nibbles != 255).all(axis=1)
-    total = np.zeros(len(digits), np.uint64)
+    total: U64 = np.zeros(len(digits), np.uint64)
     for column in range(digits.shape[1]):
-        total = (total << np.uint64(4)) | (nibbles[:, column] & 15)
+        total = (total << np.uint64(4)) | (nibbles[:, column] & 15).astype(np.uint64)
     return total, valid
 
 

@@ -5,6 +5,7 @@ Format: lines `START SIZE name`, the numbers in hex
 """
 
 import os
+import zlib
 from array import array
 
 import numpy as np
@@ -16,7 +17,9 @@ MAX_MAP_BYTES = 32 << 20
 """Of text read from one process's map, about 400,000 functions."""
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 8192
-_FINGERPRINT_BYTES = 256
+MAX_CHECKED_BYTES = 4 << 20
+"""Text at the start whose checksum shows whether the map was rewritten: 3 ms of work where it has all of it."""
+_TAIL_BYTES = 256
 
 
 class PerfMap:
@@ -30,7 +33,9 @@ class PerfMap:
         self._name_at = array("Q")
         self._text = bytearray()
         self._read_bytes = 0
-        self._last = b""
+        self._tail = b""
+        self._checked_bytes = 0
+        self._checksum = 0
         self._inode = (0, 0)
         self._stamp = (0, 0)
         self._index: tuple[Intervals, I64] | None = None
@@ -67,8 +72,17 @@ class PerfMap:
         return [self._name(int(order[at])) if at >= 0 else "" for at in found.tolist()]
 
     def _continues(self, fd: int) -> bool:
-        """Whether the text before the place we read to is still what it was."""
-        return os.pread(fd, len(self._last), self._read_bytes - len(self._last)) == self._last
+        """Whether the text up to the place we read to is still what it was (jcmd writes its maps anew)."""
+        tail = os.pread(fd, len(self._tail), self._read_bytes - len(self._tail))
+        return tail == self._tail and self._checksum == zlib.crc32(os.pread(fd, self._checked_bytes, 0))
+
+    def _note(self, lines: bytes) -> None:
+        """Remember what was read, for `_continues`."""
+        self._read_bytes += len(lines)
+        self._tail = (self._tail + lines)[-_TAIL_BYTES:]
+        checked = lines[: MAX_CHECKED_BYTES - self._checked_bytes]
+        self._checked_bytes += len(checked)
+        self._checksum = zlib.crc32(checked, self._checksum)
 
     def _read_tail(self, fd: int) -> None:
         while self._read_bytes < MAX_MAP_BYTES:
@@ -78,8 +92,7 @@ class PerfMap:
                 if len(chunk) < CHUNK_BYTES:
                     return
                 lines_end, self.bad_lines = len(chunk), self.bad_lines + 1
-            self._read_bytes += lines_end
-            self._last = (self._last + chunk[:lines_end])[-_FINGERPRINT_BYTES:]
+            self._note(chunk[:lines_end])
             self._add(chunk[:lines_end])
         self.full = True
 
