@@ -24,8 +24,9 @@ class State(IntEnum):
 
 
 class Kind(IntEnum):
-    """enum fp_record_kind."""
+    """enum fp_record_kind; ENDING is the reader's own mark."""
 
+    ENDING = 0
     FULL = 1
     SAME = 2
     EXIT = 3

@@ -45,7 +45,8 @@ class ThreadTable:
     def update(self, told: Told, exits: Records) -> ThreadWindow:
         """Close a window: one iterator pass, and the last records of threads that ended before it.
 
-        Threads that are neither in `told` nor in `exits` are forgotten (their last record was lost).
+        A thread that is in neither was just ending: out of the kernel's list, but not yet switched out for the
+        last time. It is kept for one more window, in which its last record comes.
         """
         alive, stacks = self._alive(told)
         steady = alive["kind"] != Kind.UNSTEADY
@@ -59,9 +60,17 @@ class ThreadTable:
             tid=alive["tid"][order],
             told_ns=alive["now_ns"][order],
         )
-        order = np.argsort(alive["id"])
-        self._records, self._stacks = alive[order], take_stacks(stacks, order)
+        self._keep(alive, stacks, exits)
         return window
+
+    def _keep(self, alive: Records, stacks: Stacks, exits: Records) -> None:
+        seen = np.isin(self._records["id"], np.concatenate([alive["id"], exits["id"]]))
+        ending = np.flatnonzero(~seen & (self._records["kind"] != Kind.ENDING))
+        rows = np.concatenate([alive, self._records[ending]])
+        rows["kind"][len(alive) :] = Kind.ENDING
+        stacks = concat_stacks([stacks, take_stacks(self._stacks, ending)])
+        order = np.argsort(rows["id"])
+        self._records, self._stacks = rows[order], take_stacks(stacks, order)
 
     def _alive(self, told: Told) -> tuple[Records, Stacks]:
         """Full records and stacks of all threads in `told`; a head stands for the previous record."""
