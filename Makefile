@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 
-.PHONY: up test setup setup-test venv bpf proto proto-check check bench clean
+.PHONY: up test setup setup-test bpf proto check bench clean
 
 # Only what is set is passed on: `make up FLEETPROF_HTTP=0.0.0.0:8080`, or the same from the environment.
 FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $($(name)),$(name)='$($(name))'))
 
+# `exec`, so that Ctrl-C and SIGTERM reach fleetprof itself; it ends with 0 after either.
 up: setup
 	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 

@@ -1,4 +1,4 @@
-"""doctor on the running kernel: a backend works for root, and without privileges it says what root changes."""
+"""doctor on the running kernel: a backend works for root; without privileges it says what root changes."""
 
 import json
 import platform
