@@ -58,8 +58,9 @@ def _load_library() -> ctypes.CDLL:
         "bpf_program__set_autoload": (number, [pointer, ctypes.c_bool]),
         "bpf_program__fd": (number, [pointer]),
         "bpf_program__attach": (pointer, [pointer]),
-        "bpf_program__attach_perf_event": (pointer, [pointer, number]),
         "bpf_program__attach_iter": (pointer, [pointer, pointer]),
+        "bpf_program__attach_uprobe": (pointer, [pointer, ctypes.c_bool, number, text, ctypes.c_size_t]),
+        "libbpf_probe_bpf_map_type": (number, [number, pointer]),
         "bpf_link__destroy": (number, [pointer]),
         "bpf_link__fd": (number, [pointer]),
         "bpf_iter_create": (number, [number]),
@@ -170,9 +171,10 @@ class BpfObject:
         """Attach by the program's section (tracepoint, tp_btf, …) and return its link."""
         return self._keep(self._lib.bpf_program__attach(self.programs[program]), program)
 
-    def attach_perf_event(self, program: str, perf_fd: int) -> int:
-        """Attach to an open perf event; the link owns the descriptor from then on."""
-        return self._keep(self._lib.bpf_program__attach_perf_event(self.programs[program], perf_fd), program)
+    def attach_uprobe(self, program: str, pid: int, path: str, offset: int) -> int:
+        """Attach to a file offset in a file that `pid` maps (0: this process, -1: any)."""
+        link = self._lib.bpf_program__attach_uprobe(self.programs[program], False, pid, path.encode(), offset)
+        return self._keep(link, program)
 
     def attach_iterator(self, program: str) -> int:
         """Attach an `iter/…` program; returns a link to read with `read_iterator`."""
@@ -306,6 +308,11 @@ def enable_run_time_stats() -> Callable[[], None]:
     if fd < 0:
         raise BpfError("Cannot turn on BPF statistics", ctypes.get_errno())
     return lambda: os.close(fd)
+
+
+def has_map_type(kind: int) -> bool:
+    """Whether a map of this type (enum bpf_map_type) can be created here."""
+    return bool(Library.get().libbpf_probe_bpf_map_type(kind, None) == 1)
 
 
 _variables: dict[tuple[Path, str], dict[str, tuple[int, int]]] = {}

@@ -52,7 +52,8 @@ class BccBackend:
         settings = CpuSettings.of(options, ring_bytes)
         self.period_ns = settings.period_ns
         why = "needs kernel structures, which BCC reads wrongly when headers do not match; use backend core"
-        self.unavailable = (Unavailable("sched", why if options.sched else "turned off"),)
+        why = why if options.sched else "turned off"
+        self.unavailable: tuple[Unavailable, ...] = (Unavailable("sched", why),)
         with ExitStack() as undo:
             descriptors = load(find_bcc(folders), settings)
             for fd in descriptors:

@@ -50,7 +50,7 @@ class PerfBackend:
 
     def __init__(self, options: BackendOptions) -> None:
         self.period_ns = period_of(options.frequency_hz)
-        self.unavailable = (
+        self.unavailable: tuple[Unavailable, ...] = (
             Unavailable(
                 "sched", "the perf backend runs no BPF: waits and exact thread times are not measured"
             ),
