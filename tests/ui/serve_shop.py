@@ -1,0 +1,31 @@
+"""Serves the invented shop from a store of its own: `python -m tests.ui.serve_shop FOLDER [shop|empty]`.
+
+A process of its own, because a process can have one embedded store open. Prints the URL, then serves until
+its standard input closes.
+"""
+
+import sys
+from pathlib import Path
+
+from collector.query.querier import Querier
+from collector.store.chdb import ChdbStore
+from collector.store.migrate import migrate
+from query_ui.app import UiConfig, create_app
+from query_ui.server import serve
+from tests.ui.shop import NOW_S, fill
+
+
+def main(folder: Path, content: str) -> None:
+    store = ChdbStore(folder)
+    migrate(store)
+    if content == "shop":
+        fill(store)
+    running = serve(create_app(Querier(store), UiConfig(now=lambda: NOW_S)), "127.0.0.1", 0)
+    print(running.url, flush=True)
+    sys.stdin.read()
+    running.stop()
+    store.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "shop")
