@@ -119,9 +119,9 @@ class BpfObject:
         constants: dict[str, int | bytes] | None = None,
         map_entries: dict[str, int] | None = None,
     ) -> None:
-        if not path.exists():
+        if not os.access(path, os.R_OK):
             raise UnavailableError(
-                f"The BPF program {path.name} is not built ({path}).",
+                f"The BPF program {path.name} is not built, or not readable ({path}).",
                 "Build it: make bpf (needs clang, llvm and libbpf-dev).",
             )
         self._lib = Library.get()

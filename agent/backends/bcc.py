@@ -88,33 +88,37 @@ class BccBackend:
 
 def load(folder: Path, settings: CpuSettings) -> list[int]:
     """Descriptors of the loaded program and its maps (bcc_loader.MAPS); raises UnavailableError."""
-    if not (OBJECTS / "cpu.bcc.c").exists():
+    source = OBJECTS / "cpu.bcc.c"
+    if not os.access(source, os.R_OK):
         raise UnavailableError(
-            f"The program for BCC is not built ({OBJECTS / 'cpu.bcc.c'}).",
-            "Build it: make bpf (needs clang).",
+            f"The program for BCC is not built ({source}).", "Build it: make bpf (needs clang)."
         )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "agent.backends.bcc_loader", str(folder), str(theirs.fileno())]
-    with ours:
-        with theirs:
-            process = subprocess.Popen(
-                command + _constants(settings),
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        try:
-            _, complaints = process.communicate(timeout=_COMPILE_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            process.communicate()
-            raise UnavailableError(f"BCC did not compile the program within {_COMPILE_SECONDS} s.") from error
-        if process.returncode:
-            raise UnavailableError(f"BCC cannot load the program: {_reason(complaints)}.", _hint(complaints))
+    with ours, theirs:
+        status, complaints = _run_loader([str(folder), str(theirs.fileno()), *_constants(settings)], theirs)
+        if status:
+            raise UnavailableError(f"BCC cannot load the program: {_reason(complaints)}", _hint(complaints))
         _, descriptors, _, _ = socket.recv_fds(ours, 64, 1 + len(MAPS))
     return list(descriptors)
+
+
+def _run_loader(arguments: list[str], channel: socket.socket) -> tuple[int, str]:
+    """Exit status and what the loader wrote to stderr."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.backends.bcc_loader", *arguments],
+            pass_fds=(channel.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=_COMPILE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"BCC did not compile the program within {_COMPILE_SECONDS} s.") from error
+    except OSError as error:
+        raise UnavailableError(f"Cannot start {sys.executable} to run BCC: {error.strerror}.") from error
+    return done.returncode, done.stderr.decode("utf-8", "replace")
 
 
 def _constants(settings: CpuSettings) -> list[str]:
