@@ -82,6 +82,8 @@ def to_numpy(table: pa.Table) -> Columns:
 
 
 def _to_numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    if pa.types.is_date32(column.type):
+        column = column.cast(pa.int32())
     if not pa.types.is_list(column.type):
         values: npt.NDArray[Any] = column.to_numpy()
         return values

@@ -16,9 +16,10 @@ _MODERN = (23, 8)
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a ClickHouse of `version` (major, minor) understands."""
+    """What a ClickHouse of `version` (major, minor) understands; `embedded` when it is in our process."""
 
     version: tuple[int, int]
+    embedded: bool = False
 
     @property
     def modern(self) -> bool:
@@ -28,7 +29,7 @@ class Dialect:
     @property
     def insert_tokens(self) -> bool:
         """Whether a repeated insert can be told by a token of ours."""
-        return self.modern
+        return self.modern and not self.embedded
 
     @property
     def server_parameters(self) -> bool:
@@ -49,7 +50,9 @@ class Dialect:
             "codec_zstd": "CODEC(ZSTD(1))",
             "codec_t64": "CODEC(T64, ZSTD(1))",
             "codec_t64_32": "CODEC(T64, ZSTD(1))",
-            "dedup": f"SETTINGS non_replicated_deduplication_window = {DEDUP_BLOCKS}",
+            "dedup": ""
+            if self.embedded
+            else f"SETTINGS non_replicated_deduplication_window = {DEDUP_BLOCKS}",
         }
 
 

@@ -31,7 +31,7 @@ class Store(Protocol):
     def query(self, statement: Statement) -> Columns:
         """Run a SELECT and return its columns (empty arrays when no row matched).
 
-        DateTime columns are Unix seconds (uint32), Date columns days (uint16). Raises StoreError with
+        DateTime columns are Unix seconds (uint32), Date columns days since the epoch (int32). Raises StoreError with
         ClickHouse's code on failure, QueryTooLong on a time-out, StoreBusy when later may work
         (store/errors.py).
         """
@@ -45,10 +45,23 @@ class Store(Protocol):
         """Run a statement that returns nothing (DDL, DROP PARTITION); no time limit."""
         ...
 
-    def insert(self, table: str, block: Block, token: str) -> None:
-        """Append rows; `token` makes a repeated insert of the block count once where the table dedups.
+    def schema(self, table: str) -> pa.Schema:
+        """The names and Arrow types in which rows of `table` are inserted; StoreError when there is none."""
+        ...
 
-        The block must hold every column of the table. An empty block does nothing.
+    def insert(self, table: str, block: Block, token: str) -> None:
+        """Append rows as one block. The block must hold every column of the table; an empty one does nothing.
+
+        Where the collector is not a table's only writer, `token` makes a repeated insert count once
+        (replicated tables). The embedded store has `newest_blocks` instead and ignores it.
+        """
+        ...
+
+    def newest_blocks(self) -> dict[str, int]:
+        """Table → number of its newest block, which each committed insert raises; tables without are absent.
+
+        A single writer that noted this before an insert can tell afterwards, even after kill -9, whether the
+        insert was committed. Empty where there can be other writers: there, tokens do it.
         """
         ...
 

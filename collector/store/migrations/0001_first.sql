@@ -1,7 +1,8 @@
 -- The first schema. Immutable: later changes are later files.
 -- Statements are separated by a line holding only a semicolon. ${...} are replaced by the dialect of the
 -- server that runs them (collector/store/dialect.py): ${lc} LowCardinality(String) or String, ${codec_...}
--- a CODEC clause or nothing, ${dedup} the settings that make a repeated insert count once, or nothing.
+-- a CODEC clause or nothing, ${dedup} the settings by which a server recognises a repeated insert, or nothing.
+-- Every statement can be run again (IF NOT EXISTS): after a crash the file is applied from its start.
 
 -- One row per window, series, profile type and stack. `stack` 0 is the empty stack (idle time).
 -- `offsets`: when inside the window the samples fell, 10 ms steps, ascending.

@@ -1,0 +1,113 @@
+"""Receives profiles from agents and keeps them: fleetprof-collector run | migrate | check."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from collector.collector import Collector
+from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
+from collector.store.chdb import ChdbStore
+from collector.store.consistency import differences
+from collector.store.migrate import migrate
+from fleetprof import __version__
+from fleetprof.errors import FleetprofError
+from fleetprof.settings import PRINT_FLAG, add_flags, load_settings
+
+log = logging.getLogger("fleetprof.collector")
+
+_POLL_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Errors a user can mend are one message without a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        loaded = load_settings(TABLE, CollectorConfig, vars(options), os.environ, DEFAULT_FILE)
+        if getattr(options, PRINT_FLAG, False):
+            print(loaded.as_toml())
+            return 0
+        level = loaded.config.log_level.upper()
+        logging.basicConfig(stream=sys.stderr, format="fleetprof-collector: %(message)s", level=level)
+        return int(options.command(options, loaded.config))
+    except FleetprofError as error:
+        print(f"fleetprof-collector: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fleetprof-collector", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"fleetprof-collector {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="Take what agents push, until stopped.")
+    run.set_defaults(command=_run)
+    migration = commands.add_parser("migrate", help="Bring the store to this program's schema.")
+    migration.add_argument("--dry-run", action="store_true", help="Only tell what would be done.")
+    migration.set_defaults(command=_migrate)
+    check = commands.add_parser("check", help="Compare the roll-ups with the samples.")
+    check.set_defaults(command=_check)
+    for command in (run, migration, check):
+        add_flags(command, TABLE)
+    return parser
+
+
+def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    collector = Collector(config)
+    try:
+        collector.start()
+        address = config.grpc._replace(port=collector.grpc_port)
+        log.info("Taking profiles on %s, keeping them in %s.", address, config.data)
+        while not stopping.wait(_POLL_S) and collector.alive:
+            pass
+        failed = not collector.alive
+    except FleetprofError:
+        collector.stop()
+        raise
+    if not collector.stop():
+        log.warning("Ended before all was stored; the rest is stored at the next start or sent again.")
+    return 1 if failed else 0
+
+
+def _migrate(options: argparse.Namespace, config: CollectorConfig) -> int:
+    with _store(config) as store:
+        names = migrate(store, dry_run=options.dry_run)
+    for name in names:
+        print(f"{'would apply' if options.dry_run else 'applied'} {name}")
+    if not names:
+        print("The schema is up to date.")
+    return 0
+
+
+def _check(options: argparse.Namespace, config: CollectorConfig) -> int:
+
+    count = 0
+    with _store(config) as store:
+        migrate(store)
+        for found in differences(store):
+            count += 1
+            print(
+                f"{found.table} hour={found.hour_s} service={found.service!r} type={found.type}"
+                f" item={found.item}:"
+                f" samples {found.samples}/{found.samples_captures},"
+                f" roll-up {found.rollup}/{found.rollup_captures}"
+            )
+    print(f"{count} differences." if count else "The roll-ups equal the samples.")
+    return 1 if count else 0
+
+
+@contextmanager
+def _store(config: CollectorConfig) -> Iterator[ChdbStore]:
+    store = ChdbStore(config.data, config.store_memory_bytes, config.store_threads)
+    try:
+        yield store
+    finally:
+        store.close()

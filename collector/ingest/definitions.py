@@ -1,0 +1,181 @@
+"""Definitions that a request carries, decoded: frames, stacks and series under ids computed here.
+
+Ids are never taken from the sender, so a definition cannot claim to be something else.
+"""
+
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from collector.ingest.limits import Limits
+from collector.ingest.refusal import Refused, malformed
+from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
+from fleetprof.losses import DropReason
+from fleetprof.series import LABEL_NAME, MAX_LABEL_VALUE_BYTES, series_id
+from fleetprof.v1 import ingest_pb2
+
+_KINDS = {int(kind): kind for kind in FrameKind}
+_BUILD_ID = re.compile(r"[0-9a-f]{0,128}")
+_CONTROL = dict.fromkeys((*range(32), 127), "�")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack's frame ids as packed little-endian uint64s."""
+
+    frames: bytes
+    """All, leaf first."""
+    functions: bytes
+    """Each once, the leaf first: what a recursive function's total counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series' labels, fit to be stored and shown."""
+
+    id: int
+    labels: dict[str, str]
+
+    def label(self, name: str) -> str:
+        """The label's value, "" when absent."""
+        return self.labels.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """What one request defines, by id."""
+
+    frames: dict[int, Frame] = field(default_factory=dict)
+    stacks: dict[int, Stack] = field(default_factory=dict)
+    series: dict[int, Series] = field(default_factory=dict)
+
+
+EMPTY_STACK = Stack(b"", b"")
+
+
+def make_stack(frame_ids: Sequence[int]) -> Stack:
+    """The stack of these frame ids, leaf first."""
+    frames = struct.pack(f"<{len(frame_ids)}Q", *frame_ids)
+    distinct = dict.fromkeys(frame_ids)
+    if len(distinct) == len(frame_ids):
+        return Stack(frames, frames)
+    return Stack(frames, struct.pack(f"<{len(distinct)}Q", *distinct))
+
+
+def shown(text: str) -> str:
+    """`text` without control characters, which no page or terminal should print."""
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
+def decode_definitions(message: ingest_pb2.Definitions, limits: Limits) -> Defined:
+    """All definitions of a request; raises Refused when one breaks the contract or a limit."""
+    strings = list(message.strings)
+    _check_strings(strings, limits)
+    frame_ids, frames = _frames(message.frames, strings, limits)
+    return Defined(
+        frames, _stacks(message.stacks, frame_ids, limits), _series(message.series, strings, limits)
+    )
+
+
+def _check_strings(strings: list[str], limits: Limits) -> None:
+    if strings and strings[0]:
+        raise malformed("definitions.strings must begin with the empty string.")
+    longest = max(map(len, strings), default=0)
+    if longest * 4 > limits.string_bytes:  # else even 4 bytes a character fit
+        longest = max(len(text.encode("utf-8")) for text in strings)
+        if longest > limits.string_bytes:
+            raise Refused(
+                DropReason.TOO_LARGE,
+                f"A string has {longest} bytes; this collector takes up to {limits.string_bytes}.",
+            )
+
+
+def _picked(strings: list[str], places: Any) -> list[str]:
+    """The string of each index; raises Refused for one outside the table."""
+    try:
+        return [strings[place] for place in places]
+    except IndexError:
+        raise malformed("A definition refers to a string that is not there.") from None
+
+
+def _frames(
+    table: ingest_pb2.FrameTable, strings: list[str], limits: Limits
+) -> tuple[list[int], dict[int, Frame]]:
+    """Ids in the table's order, and id → frame."""
+    columns = (table.function, table.mapping, table.build_id, table.offset, table.file, table.line)
+    count = len(table.kind)
+    if any(len(column) != count for column in columns):
+        raise malformed("The columns of definitions.frames differ in length.")
+    if count > limits.frames:
+        raise Refused(
+            DropReason.STACK_LIMIT, f"The request defines {count} frames; the limit is {limits.frames}."
+        )
+    names = (
+        _picked(strings, column) for column in (table.function, table.mapping, table.build_id, table.file)
+    )
+    ids, frames = [], {}
+    for kind, function, mapping, build_id, file, offset, line in zip(
+        table.kind, *names, table.offset, table.line, strict=True
+    ):
+        if kind not in _KINDS or not _BUILD_ID.fullmatch(build_id):
+            raise malformed("A frame has an unknown kind or a build id that is not lower-case hex.")
+        frame = Frame(_KINDS[kind], function, mapping, build_id, offset, file, line)
+        ids.append(number := frame_id(frame))
+        frames[number] = frame
+    return ids, frames
+
+
+def _stacks(table: ingest_pb2.StackTable, frame_ids: list[int], limits: Limits) -> dict[int, Stack]:
+    depths = list(table.depth)
+    if len(depths) > limits.stacks:
+        raise Refused(
+            DropReason.STACK_LIMIT, f"The request defines {len(depths)} stacks; the limit is {limits.stacks}."
+        )
+    if sum(depths) != len(table.frame_index):
+        raise malformed("definitions.stacks.depth does not fit its frame_index.")
+    if max(depths, default=0) > limits.depth:
+        raise Refused(
+            DropReason.STACK_LIMIT,
+            f"A stack has {max(depths)} frames; this collector takes up to {limits.depth}.",
+        )
+    try:
+        frames = [frame_ids[place] for place in table.frame_index]
+    except IndexError:
+        raise malformed("A stack refers to a frame that is not there.") from None
+    stacks, start = {}, 0
+    for depth in depths:
+        ids = frames[start : start + depth]
+        stacks[stack_id(ids)] = make_stack(ids)
+        start += depth
+    return stacks
+
+
+def _series(table: ingest_pb2.SeriesTable, strings: list[str], limits: Limits) -> dict[int, Series]:
+    counts = list(table.label_count)
+    if len(counts) > limits.series or max(counts, default=0) > limits.labels:
+        raise Refused(DropReason.SERIES_LIMIT, "The request defines too many series or labels.")
+    if 2 * sum(counts) != len(table.label_index):
+        raise malformed("definitions.series.label_count does not fit its label_index.")
+    texts = _picked(strings, table.label_index)
+    found, start = {}, 0
+    for count in counts:
+        pairs = texts[start : start + 2 * count]
+        start += 2 * count
+        labels = _labels(pairs[::2], pairs[1::2])
+        number = series_id(labels)
+        found[number] = Series(number, {name: shown(value) for name, value in labels.items() if value})
+    return found
+
+
+def _labels(names: list[str], values: list[str]) -> dict[str, str]:
+    labels = dict(zip(names, values, strict=True))
+    if len(labels) != len(names):
+        raise malformed("A series has a label twice.")
+    for name, value in labels.items():
+        if not LABEL_NAME.match(name):
+            raise malformed("A label's name is not [a-zA-Z_][a-zA-Z0-9_]* of up to 64 characters.")
+        if len(value.encode("utf-8")) > MAX_LABEL_VALUE_BYTES:
+            raise malformed(f"A label's value is longer than {MAX_LABEL_VALUE_BYTES} bytes.")
+    return labels

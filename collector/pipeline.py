@@ -1,0 +1,74 @@
+"""The collector's data path, top to bottom: receive → admit → define → store and roll up → acknowledge."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from collector.ingest.admission import admit, receive
+from collector.ingest.committer import Committer
+from collector.ingest.definitions import decode_definitions, shown
+from collector.ingest.known import KnownDefinitions, Missing
+from collector.ingest.limits import Limits
+from collector.ingest.loss_ledger import LossLedger
+from collector.ingest.refusal import Later, Refused
+from collector.store.errors import StoreError
+from fleetprof.v1 import ingest_pb2
+
+ACKNOWLEDGE_S = 15.0
+"""Longest wait for a window to be stored; below the 20 s that agents wait for the answer."""
+
+_Response = ingest_pb2.PushResponse
+
+
+class Pipeline:
+    """Takes Push requests as bytes. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        known: KnownDefinitions,
+        committer: Committer,
+        ledger: LossLedger,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._known = known
+        self._committer = committer
+        self._ledger = ledger
+        self._limits = limits
+        self._clock = clock
+
+    def push(self, data: bytes) -> ingest_pb2.PushResponse:
+        """Answer one request. Raises Refused (counted as a loss) or Later (nothing is lost)."""
+        host = ""
+        try:
+            request = receive(data, self._limits)
+            host = shown(request.window.host)[: self._limits.host_bytes]
+            window = admit(request, self._limits, self._clock())
+            if window in self._committer.accepted:
+                return _Response(status=_Response.STATUS_DUPLICATE)
+            defined = decode_definitions(request.definitions, self._limits)
+            found = self._known.resolve(window, defined)
+            if isinstance(found, Missing):
+                return _Response(
+                    status=_Response.STATUS_NEED_DEFINITIONS,
+                    unknown_stacks=found.stacks,
+                    unknown_series=found.series,
+                )
+            return _acknowledge(self._committer.submit(found))
+        except Refused as refused:
+            self._ledger.count(refused.reason, host)
+            raise
+        except StoreError as error:
+            raise Later(error.message, retry_ms=5000) from error
+
+
+def _acknowledge(stored: "Future[None] | None") -> ingest_pb2.PushResponse:
+    """The answer once the window is stored; None is a window that was stored before."""
+    if stored is None:
+        return _Response(status=_Response.STATUS_DUPLICATE)
+    try:
+        stored.result(timeout=ACKNOWLEDGE_S)
+    except FutureTimeout:
+        raise Later("The store is slow: the window waits to be stored; ask again.") from None
+    return _Response(status=_Response.STATUS_ACCEPTED)
