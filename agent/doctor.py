@@ -1,7 +1,6 @@
 """`fleetprof-agent doctor`: what this host offers, which backends work and why others do not, and whether the
 collector answers. Works without privileges, and then says what root would change."""
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import grpc
 from agent.backends.interface import Probe
 from agent.backends.probe import probe_all
 from agent.config import AgentConfig
-from agent.host_facts import Fact, gather
+from agent.host_facts import PRIVILEGES, Fact, gather
 from fleetprof import __version__
 from fleetprof.setting_kinds import Address
 
@@ -113,10 +112,8 @@ def _backend_lines(found: Report) -> Iterator[str]:
 def _verdict(found: Report) -> str:
     if found.works:
         return f"The agent can sample this host with backend {found.chosen}."
-    if os.geteuid() != 0:
-        return (
-            "Nothing can be sampled without privileges: root would change that. sudo fleetprof-agent doctor"
-        )
+    if any(fact.name == PRIVILEGES and not fact.ok for fact in found.facts):
+        return "Nothing can be sampled without privileges; root would change that (see above)."
     if found.configured != "auto":
         return f"The configured backend {found.configured} does not work here; set backend = auto."
     return "No backend works here; the lines marked off say why."

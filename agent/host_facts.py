@@ -28,6 +28,9 @@ _CAPABILITIES = {
 """What sampling needs, in this order: programs, perf events, other processes' /proc, their files, and kernel
 addresses. Numbers from linux/capability.h."""
 
+PRIVILEGES = "privileges"
+"""Name of the fact that most others depend on."""
+
 _CAP_SYS_ADMIN = 21
 """Stands in for CAP_BPF and CAP_PERFMON."""
 
@@ -96,9 +99,9 @@ def privileges(proc: Path) -> Fact:
     ]
     who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
     if not lacking:
-        return Fact("privileges", f"{who}, all needed capabilities")
+        return Fact(PRIVILEGES, f"{who}, all needed capabilities")
     advice = "Run as root (sudo fleetprof-agent doctor), or give the service these capabilities."
-    return Fact("privileges", f"{who}, lacks {', '.join(lacking)}", False, advice)
+    return Fact(PRIVILEGES, f"{who}, lacks {', '.join(lacking)}", False, advice)
 
 
 def _status_hex(proc: Path, field: str) -> int:

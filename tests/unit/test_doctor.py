@@ -12,6 +12,7 @@ import pytest
 from agent.backends.interface import Probe
 from agent.doctor import Report, collector_fact, render
 from agent.host_facts import (
+    PRIVILEGES,
     Fact,
     control_groups,
     gather,
@@ -149,7 +150,12 @@ def test_the_report_says_what_is_off_why_and_what_to_do() -> None:
 def test_which_backend_would_run(configured: str, chosen: str) -> None:
     found = replace(REPORT, configured=configured)
     assert (found.chosen, found.works) == (chosen, bool(chosen))
-    assert ("set backend = auto" in render(found) or "sudo" in render(found)) != bool(chosen)
+    assert ("set backend = auto" in render(found)) != bool(chosen)
+
+
+def test_without_privileges_the_verdict_is_root() -> None:
+    facts = (Fact(PRIVILEGES, "user 1000, lacks CAP_BPF", False, "Run as root."),)
+    assert "root would change that" in render(replace(REPORT, facts=facts, configured="core"))
 
 
 def test_json_holds_the_whole_report() -> None:
