@@ -58,6 +58,7 @@ class ProcessTable:
         self._images = Images(limit)
         self._snapshots = Snapshots(environment_names, self.files)
         self._unread: deque[Image] = deque()
+        self._unfinished: deque[Image] = deque()
         self._losses = Losses()
         self._budget = _Budget()
         self._seen_ns = monotonic_ns()
@@ -203,22 +204,27 @@ class ProcessTable:
         return False
 
     def _read_new(self) -> None:
-        """Look at images in the order they began, as far as the budget goes. Those that ended meanwhile cost
-        nothing and are known from records alone."""
-        again: list[Image] = []
+        """Look at images in the order they began, as far as the budget goes, and again at those that were in
+        the middle of their exec. Those that ended meanwhile cost nothing: they are known from records alone.
+        """
+        due_ns = monotonic_ns() - RETRY_NS
+        while self._unfinished and self._unfinished[0].checked_ns <= due_ns and self._budget.take():
+            self._read(self._unfinished.popleft())
         while self._unread:
-            image = self._unread[0]
-            if image.end_ns or image.attempts >= MAX_ATTEMPTS:
-                if image.end_ns and self._budget.starved:
-                    self._losses[DropReason.PROCESS_LIMIT] += 1
+            if self._unread[0].end_ns:
+                self._losses[DropReason.PROCESS_LIMIT] += self._budget.starved
             elif not self._budget.take():
                 break
-            elif self._snapshots.read(image) and image.attempts < MAX_ATTEMPTS:
-                again.append(image)
+            else:
+                self._read(self._unread[0])
             self._unread.popleft()
-        self._unread.extend(again)
-        if self._unread:
+        if self._unread or self._unfinished:
             self._events.wake_after(STARVED_RETRY_NS if self._budget.starved else RETRY_NS)
+
+    def _read(self, image: Image) -> None:
+        image.checked_ns = monotonic_ns()
+        if not image.end_ns and self._snapshots.read(image) and image.attempts < MAX_ATTEMPTS:
+            self._unfinished.append(image)
 
     def _first_sight(self, pid: int, time_ns: int) -> Image | None:
         """Read a process that no event told of; None when it is gone or was not the one at `time_ns`."""
