@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ BYTE_UNITS = {
 
 _DURATION_PART = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*(ns|us|ms|s|m|h|d|w)(?![a-z])", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(\d{1,18}\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.ASCII)
-_BYTES = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([a-z]*)", re.ASCII)
+_BYTES = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([a-z]*)", re.ASCII)
 
 
 def parse_duration_s(text: str) -> float:
@@ -77,7 +78,7 @@ def parse_bytes(text: str) -> int:
     match = _BYTES.fullmatch(text.strip().lower())
     if not match or match[2] not in BYTE_UNITS:
         raise ValueError("is not a size in bytes")
-    return round(float(match[1]) * BYTE_UNITS[match[2]])
+    return round(Decimal(match[1]) * BYTE_UNITS[match[2]])
 
 
 def format_bytes(count: int) -> str:

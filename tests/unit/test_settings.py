@@ -215,7 +215,7 @@ def test_sizes(text: str, count: int) -> None:
     assert parse_bytes(text) == count
 
 
-@given(st.integers(0, 1 << 50))
+@given(st.integers(0, 10**18 - 1))
 def test_sizes_are_written_as_they_are_read(count: int) -> None:
     assert parse_bytes(format_bytes(count)) == count
 
