@@ -192,7 +192,10 @@ def _from_string(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
 def _path(text: str) -> Path:
     if not _string(text):
         raise ValueError("is empty")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("starts with the home of an unknown user") from None
 
 
 def _bytes_toml(value: Any) -> int:

@@ -147,6 +147,7 @@ def test_help_names_every_flag_variable_and_default() -> None:
         ("names = [1]", 1, ["is not a string"]),
         ("mode = 'auto'\n\n[labels]\nx = 1", 3, ["is not a string"]),
         ('data = ""', 1, ["is empty"]),
+        ('data = "~nobody-there/x"', 1, ["home of an unknown user"]),
         ('mode = "a\\u0000"', 1, ["is not valid text"]),
         ("rate_hzz = 3", 1, ['unknown setting "rate_hzz"; did you mean "rate_hz"?', "settings: listen,"]),
         ("mode = 'auto'\nrate-hz = 3", 2, ['did you mean "rate_hz"?']),
