@@ -36,7 +36,7 @@ static __always_inline void switch_out(void *ctx, struct cpu *cpu, struct task_s
 	}
 	thread->since_ns = now;
 	thread->blocked_ns = 0;
-	thread->exec_ns = task->se.sum_exec_runtime;
+	remember_counters(task, thread);
 	thread->resumes = 1;
 	if (preempted || !bits) {
 		thread->state = FP_RUNNABLE;
@@ -134,7 +134,7 @@ static __always_inline int woken(struct task_struct *task, bool is_new)
 		thread->blocked_ns = blocked_ns;
 	} else if (thread->state == FP_RUNNING && !task->on_cpu) {
 		mend(task, thread, now);
-		thread->exec_ns = task->se.sum_exec_runtime;
+		remember_counters(task, thread);
 		thread->blocked_ns = 0;
 	} else if (thread->state == FP_UNKNOWN) {
 		begin(thread, now);
@@ -200,39 +200,47 @@ struct {
 	__type(value, struct open_record);
 } open_scratch SEC(".maps");
 
-static __always_inline void meet(struct task_struct *task, struct thread *thread)
+/* What the thread does right now, and its wait class if it is blocked. */
+static __always_inline __u8 state_now(struct task_struct *task, __u8 *wait)
 {
 	struct sched_entity___delayed *entity = (void *)&task->se;
-	__u64 now = bpf_ktime_get_ns();
-	__u8 state = FP_BLOCKED, wait = 0;
+	*wait = 0;
 	if (task->on_cpu)
-		state = FP_RUNNING;
-	else if (task->on_rq &&
-		 !(bpf_core_field_exists(entity->sched_delayed) && BPF_CORE_READ(entity, sched_delayed)))
-		state = FP_RUNNABLE;
-	else
-		wait = wait_class(task, state_bits(task));
+		return FP_RUNNING;
+	if (task->on_rq && !(bpf_core_field_exists(entity->sched_delayed) && BPF_CORE_READ(entity, sched_delayed)))
+		return FP_RUNNABLE;
+	*wait = wait_class(task, state_bits(task));
+	return FP_BLOCKED;
+}
+
+static __always_inline void meet(struct task_struct *task, struct thread *thread)
+{
+	__u8 wait, state = state_now(task, &wait);
 	if (thread->state != FP_UNKNOWN)
 		return; /* an event came first */
-	begin(thread, now);
-	thread->exec_ns = task->se.sum_exec_runtime;
+	begin(thread, bpf_ktime_get_ns());
+	remember_counters(task, thread);
 	thread->wait = wait;
 	thread->resumes = 1;
 	thread->state = state;
 }
 
-/* A thread that is neither on a CPU nor queued was switched out unseen. The millisecond keeps a switch that happens
- * just now on another CPU out of this. */
+/* Mends a thread that was switched in or out unseen. The millisecond keeps switches out that happen just now on
+ * another CPU: the event comes before on_cpu changes. */
 static __always_inline void find_missed(struct task_struct *task, struct thread *thread)
 {
+	__u8 wait, state = state_now(task, &wait);
+	__u8 told = *(volatile __u8 *)&thread->state;
+	bool plausible = told == FP_RUNNING ? state == FP_RUNNING : state != FP_RUNNING;
 	__u64 now = bpf_ktime_get_ns();
-	if (thread->state != FP_RUNNING || task->on_cpu || task->on_rq || elapsed(thread, now) < 1000000)
+	if (plausible || told == FP_DEAD || elapsed(thread, now) < 1000000)
 		return;
 	mend(task, thread, now);
-	thread->exec_ns = task->se.sum_exec_runtime;
-	thread->wait = wait_class(task, state_bits(task));
+	remember_counters(task, thread);
+	thread->wait = wait;
+	thread->blocked_ns = 0;
 	thread->since_ns = now;
-	thread->state = FP_BLOCKED;
+	thread->state = state;
 }
 
 /* Whether a record is of one piece although its thread may run meanwhile: its parts add up to its time. */

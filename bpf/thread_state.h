@@ -37,6 +37,7 @@ struct thread {
 	__u64 window_ns;  /* when the iterator last came by: earlier time is told already */
 	__u64 told_ns;	  /* since_ns of the wait that the iterator has told in full */
 	__u64 exec_ns;	  /* the kernel's sum_exec_runtime at the last switch-out */
+	__u64 blocks;	  /* the kernel's nvcsw at the last switch-out */
 	__u64 usual_ns;	  /* STACKS_BEFORE: moving average of its waits */
 	__u64 factor;	  /* STACKS_BEFORE: 2^16 / probability of the stack that was kept, 0: none */
 	__u8 state;
@@ -87,15 +88,23 @@ static __always_inline __u64 elapsed(struct thread *thread, __u64 now)
 	return now > thread->since_ns ? now - thread->since_ns : 0;
 }
 
+/* Remembers the kernel's own counters, to tell later what happened unseen. */
+static __always_inline void remember_counters(struct task_struct *task, struct thread *thread)
+{
+	thread->exec_ns = task->se.sum_exec_runtime;
+	thread->blocks = task->nvcsw;
+}
+
 /* Closes a state that contradicts the event at `now`: what the kernel says was executed is on-CPU time, the rest a
- * wait, on the run queue if that is what the thread was last seen doing. */
+ * wait. A thread seen last on a CPU waited for one if it has not blocked since, else nobody knows for what. */
 static __always_inline void mend(struct task_struct *task, struct thread *thread, __u64 now)
 {
 	__u64 gap = elapsed(thread, now), executed = task->se.sum_exec_runtime - thread->exec_ns;
 	if (executed > gap)
 		executed = gap;
 	thread->cpu_ns += executed;
-	if (thread->state == FP_RUNNABLE) {
+	bool preempted = thread->state == FP_RUNNING && task->nvcsw == thread->blocks;
+	if (thread->state == FP_RUNNABLE || preempted) {
 		thread->runq_ns += gap - executed;
 	} else {
 		if (thread->state == FP_RUNNING)
