@@ -39,7 +39,6 @@ _TIME = struct.Struct("<Q")
 _PIDS = struct.Struct("<II")
 _TASK = struct.Struct("<IIIIQ")
 _LOST = struct.Struct("<QQ")
-_FILE = struct.Struct("<IIQ")
 _MMAP2 = struct.Struct("<IIQQQIIQQII")
 _SAMPLE = struct.Struct("<IIQQ")
 
@@ -97,6 +96,7 @@ _MINIMUM = {
     RecordType.LOST_SAMPLES: _TIME,
     RecordType.SAMPLE: _SAMPLE,
 }
+_SAMPLE_TYPE = int(RecordType.SAMPLE)
 _SMALLEST = {
     int(kind): _HEADER.size + body.size + (0 if kind == RecordType.SAMPLE else _SAMPLE_ID.size)
     for kind, body in _MINIMUM.items()
@@ -112,21 +112,19 @@ def split(data: bytes) -> tuple[list[Record], int]:
     records: list[Record] = []
     malformed = start = 0
     total = len(data)
-    unpack, time_of, smallest = _HEADER.unpack_from, _TIME.unpack_from, _SMALLEST
-    while start < total:
-        if total - start < 8:
-            return records, malformed + 1
+    unpack, time_of, smallest = _HEADER.unpack_from, _TIME.unpack_from, _SMALLEST.get
+    while start + _HEADER.size <= total:
         kind, misc, size = unpack(data, start)
         end = start + size
         if size < 16 or end > total:
             return records, malformed + 1
-        if size < smallest.get(kind, 16):
+        if size < smallest(kind, 16):
             malformed += 1
         else:
-            when = start + 16 if kind == RecordType.SAMPLE else end - 8
-            records.append(Record(time_of(data, when)[0], kind, misc, data[start:end]))
+            (time_ns,) = time_of(data, start + 16 if kind == _SAMPLE_TYPE else end - 8)
+            records.append(Record(time_ns, kind, misc, data[start:end]))
         start = end
-    return records, malformed
+    return records, malformed + (start != total)
 
 
 def pid_of(data: bytes) -> int:
@@ -159,10 +157,9 @@ def lost_of(record: Record) -> int:
     return int(_LOST.unpack_from(record.data, 8)[1])
 
 
-def file_of(data: bytes) -> tuple[int, int, int]:
-    """Device major, minor and inode of an MMAP2 record; inode 0: no file."""
-    major, minor, inode = _FILE.unpack_from(data, 40)
-    return major, minor, inode
+def file_of(data: bytes) -> bytes:
+    """Device and inode of an MMAP2 record as raw bytes: equal for mappings of the same file."""
+    return data[40:56]
 
 
 def mmap2_of(data: bytes) -> Mmap2:

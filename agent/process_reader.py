@@ -165,8 +165,11 @@ class ProcessReader:
             return ""
 
     def mappings(self) -> list[Mapping]:
-        """Executable mappings; none for a kernel thread or a zombie."""
-        return maps_of(self.read("maps", MAX_MAPS_BYTES))
+        """Executable mappings; none for a kernel thread, a zombie, or where even root has no permission."""
+        try:
+            return maps_of(self.read("maps", MAX_MAPS_BYTES))
+        except PermissionError:
+            return []
 
     def environment(self, names: VariableNames) -> tuple[dict[str, str], bool]:
         """The wanted variables, and whether there was any environment: none yet in the middle of an exec."""

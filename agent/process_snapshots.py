@@ -9,7 +9,7 @@ from time import monotonic_ns
 from agent.object_files import ObjectFiles
 from agent.process import Mapping, Process
 from agent.process_images import Image, Origin
-from agent.process_reader import GONE, ProcessReader, VariableNames, monotonic_of_ticks, other_thread
+from agent.process_reader import ProcessReader, VariableNames, monotonic_of_ticks, other_thread
 
 SETTLED_NS = 20_000_000
 MAX_ATTEMPTS = 3
@@ -37,8 +37,8 @@ class Snapshots:
                     self._read_execed(image, reader)
                 else:
                     self._read_whole(image, reader)
-        except (*GONE, ValueError):
-            return False
+        except (OSError, ValueError):
+            return False  # nearly always gone; whatever else the kernel refuses leaves as little to know
         return True
 
     def _read_execed(self, image: Image, reader: ProcessReader) -> None:
@@ -101,7 +101,7 @@ class Snapshots:
         image.mappings = parent.mappings
         namespace_pid = image.pid if parent.namespace_pid == parent.pid else 0
         if not image.end_ns:
-            with suppress(*GONE), ProcessReader(image.pid) as reader:
+            with suppress(OSError), ProcessReader(image.pid) as reader:
                 namespace_pid = reader.namespace_pid()
         image.process = replace(
             parent,

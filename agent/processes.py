@@ -7,10 +7,10 @@ What this may cost is bounded: reads by a rate, images and open files by a limit
 
 import os
 from collections import deque
-from collections.abc import Iterable
-from time import monotonic_ns
+from collections.abc import Callable, Iterable
+from time import monotonic_ns, thread_time_ns
 
-from agent.object_files import ObjectFiles
+from agent.object_files import ObjectFiles, key_of
 from agent.perf_records import (
     COMM_EXEC,
     Record,
@@ -23,7 +23,7 @@ from agent.perf_records import (
 from agent.process import Process
 from agent.process_events import Batch, ProcessEvents
 from agent.process_images import MAX_RAW_RECORDS, Image, Images, Origin, mapping_of
-from agent.process_reader import GONE, PROC, ProcessReader, device_of, monotonic_of_ticks
+from agent.process_reader import PROC, ProcessReader, monotonic_of_ticks
 from agent.process_snapshots import MAX_ATTEMPTS, Snapshots
 from fleetprof.losses import DropReason, Losses
 
@@ -32,6 +32,10 @@ READS_PER_S = 300
 READ_BURST = 300
 RETRY_NS = 3_000_000
 STARVED_RETRY_NS = 20_000_000
+MAX_CPU_SHARE = 0.1
+LARGE_COST_NS = 5_000_000
+"""After a poll that took longer than this the table rests until polling is MAX_CPU_SHARE of one CPU again.
+Rings may overflow then, which is counted, and mended by looking at /proc."""
 TICK_SLACK_NS = 20_000_000
 """Start times in /proc are rounded down to 10 ms."""
 MAX_COPIES = 32
@@ -55,6 +59,12 @@ class ProcessTable:
     ) -> None:
         self.files = files if files is not None else ObjectFiles()
         self._events = ProcessEvents()
+        self._handlers: dict[int, Callable[[Record], None]] = {
+            RecordType.MMAP2: self._on_mapping,
+            RecordType.FORK: self._on_fork,
+            RecordType.EXIT: self._on_exit,
+            RecordType.COMM: self._on_comm,
+        }
         self._images = Images(limit)
         self._snapshots = Snapshots(environment_names, self.files)
         self._unread: deque[Image] = deque()
@@ -62,6 +72,8 @@ class ProcessTable:
         self._losses = Losses()
         self._budget = _Budget()
         self._seen_ns = monotonic_ns()
+        self._files_seen: set[bytes] = set()
+        self._rest_until_ns = 0
         self._lost_ns = 0
         self._lost_since_expire = False
 
@@ -80,12 +92,22 @@ class ProcessTable:
 
     def poll(self) -> None:
         """Take in what happened since the last call, and look at new processes while they are alive."""
+        now_ns, begin_cpu_ns = monotonic_ns(), thread_time_ns()
+        if now_ns < self._rest_until_ns:
+            self._events.wake_after(self._rest_until_ns - now_ns)
+            return
         batch = self._events.read()
         self._note_losses(batch)
+        self._files_seen.clear()
         for record in batch.records:
-            self._apply(record)
+            handle = self._handlers.get(record.type)
+            if handle is not None:
+                handle(record)
         self._seen_ns = batch.until_ns
         self._read_new()
+        cost_ns = thread_time_ns() - begin_cpu_ns
+        if cost_ns > LARGE_COST_NS:
+            self._rest_until_ns = monotonic_ns() + int(cost_ns / MAX_CPU_SHARE)
 
     def find(self, pid: int, time_ns: int) -> Process | None:
         """The image that `pid` ran at a CLOCK_MONOTONIC time, the latest for time 0; None if not known.
@@ -135,18 +157,11 @@ class ProcessTable:
             self._lost_ns = batch.until_ns
             self._lost_since_expire = True
 
-    def _apply(self, record: Record) -> None:
-        if record.type == RecordType.MMAP2:
-            self._on_mapping(record.data)
-        elif record.type == RecordType.FORK:
-            self._on_fork(record)
-        elif record.type == RecordType.EXIT:
-            task = task_of(record.data)
-            image = self._images.current(task.pid) if task.pid == task.tid else None
-            if image is not None:
-                self._images.end(image, record.time_ns)
-        elif record.type == RecordType.COMM:
-            self._on_comm(record)
+    def _on_exit(self, record: Record) -> None:
+        task = task_of(record.data)
+        image = self._images.current(task.pid) if task.pid == task.tid else None
+        if image is not None:
+            self._images.end(image, record.time_ns)
 
     def _on_fork(self, record: Record) -> None:
         task = task_of(record.data)
@@ -186,16 +201,25 @@ class ProcessTable:
             if before.process is not None:
                 before.process.comm = comm.name
 
-    def _on_mapping(self, data: bytes) -> None:
+    def _on_mapping(self, record: Record) -> None:
+        data = record.data
         image = self._images.current(pid_of(data))
         if image is None:
             return  # older than the table; its first sight reads all mappings
         image.records.append(data)
-        major, minor, inode = file_of(data)
-        if inode and not self.files.knows((device_of(major, minor, inode), inode)) and self._budget.take():
-            self.files.open(image.pid, image.parent_pid, mapping_of(data))
+        file = file_of(data)
+        if file not in self._files_seen:
+            self._files_seen.add(file)
+            self._open(image, data)
         if len(image.records) >= MAX_RAW_RECORDS:
             image.settle()
+
+    def _open(self, image: Image, data: bytes) -> None:
+        """Open the file of a new mapping while its process lives, if that was not done before."""
+        mapping = mapping_of(data)
+        key = key_of(mapping)
+        if key is not None and not self.files.knows(key) and self._budget.take():
+            self.files.open(image.pid, image.parent_pid, mapping)
 
     def _add(self, image: Image) -> bool:
         if self._images.add(image):
@@ -212,7 +236,8 @@ class ProcessTable:
             self._read(self._unfinished.popleft())
         while self._unread:
             if self._unread[0].end_ns:
-                self._losses[DropReason.PROCESS_LIMIT] += self._budget.starved
+                if self._budget.starved:
+                    self._losses[DropReason.PROCESS_LIMIT] += 1
             elif not self._budget.take():
                 break
             else:
@@ -328,6 +353,6 @@ def _is_alive(image: Image) -> bool:
     try:
         with ProcessReader(image.pid) as reader:
             stat = reader.stat()
-    except (*GONE, ValueError):
+    except (OSError, ValueError):
         return False
     return stat.threads > 0 and monotonic_of_ticks(stat.start_ticks) <= image.start_ns

@@ -58,7 +58,9 @@ def test_mmap2_round_trip(
     assert mmap2_of(record.data) == Mmap2(
         pid, pid, addr, length, offset, major, minor, inode, path.decode("utf-8", "surrogateescape")
     )
-    assert file_of(record.data) == (major, minor, inode)
+    other = raw.mmap2(pid + 1 & 0xFFFF, 0, 1, 0, b"/y", (major, minor), inode)
+    assert file_of(record.data) == file_of(other)
+    assert file_of(record.data) != file_of(raw.mmap2(pid, addr, 1, 0, path, (major, minor), inode ^ 1))
 
 
 @given(PATH)
