@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fleetprof-agent {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="Sample this host and push to a collector, until stopped.")
+    run.add_argument("--die-with-parent", action="store_true", help=argparse.SUPPRESS)
     run.set_defaults(command=_run)
     record = commands.add_parser("record", help="Sample for a while into a file, without a collector.")
     _add_record_options(record)
@@ -66,11 +67,14 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     from agent import log as log_output
     from agent.agent_id import agent_id
     from agent.assemble import Assembly
+    from agent.parent import die_with_parent
     from agent.pipeline import Pipeline
     from agent.ship import Sender, Shipper
 
     config = loaded.config
     log_output.set_up(config.log_level)
+    if options.die_with_parent:
+        die_with_parent()
     who = agent_id(config.state_dir)
     with Assembly(config) as assembly:
         parts = assembly.parts

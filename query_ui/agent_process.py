@@ -1,17 +1,17 @@
 """Runs the agent of this host as a child process beside the collector and the UI.
 
 The agent is a process of its own, as on every other host: it has its own memory, its own limits and its
-own end. It dies with its parent (PR_SET_PDEATHSIG) and is started again when it ends by itself, with growing
+own end. It dies with its parent (agent/parent.py) and is started again when it ends by itself, with growing
 pauses.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -19,14 +19,13 @@ STOP_S = 15.0
 EXIT_CANNOT_START = (2, 3)
 """Exit codes of fleetprof.errors: starting again would only say the same again."""
 
-_PR_SET_PDEATHSIG = 1
-
 
 class AgentProcess:
     """The child and the thread that watches it. `say` prints one line for people."""
 
-    def __init__(self, collector_address: str, say: Callable[[str], None]) -> None:
+    def __init__(self, collector_address: str, state_dir: Path, say: Callable[[str], None]) -> None:
         self._command = [sys.executable, "-m", "agent", "run", "--collector", collector_address]
+        self._command += ["--state-dir", str(state_dir), "--die-with-parent"]
         self._say = say
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
@@ -55,7 +54,6 @@ class AgentProcess:
         return subprocess.Popen(
             self._command,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
@@ -76,13 +74,6 @@ class AgentProcess:
                 child.kill()
                 self._say(f"The agent did not end within {STOP_S:.0f} s and was killed.")
         self._thread.join()
-
-
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _ending(code: int) -> str:

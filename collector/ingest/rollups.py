@@ -25,8 +25,10 @@ TYPE_LABELS = ["", *(type_.label for type_ in ProfileType)]
 
 
 def words(codes: npt.NDArray[Any], texts: list[str]) -> pa.DictionaryArray:
-    """A text column whose row i is texts[codes[i]]."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts, pa.string()))
+    """A text column whose row i is texts[codes[i]]; ClickHouse refuses dictionaries with duplicates."""
+    places: dict[str, int] = {}
+    of_code = np.array([places.setdefault(text, len(places)) for text in texts], np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(of_code[codes]), pa.array(list(places), pa.string()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,127 @@
+"""`fleetprof up`: agent, collector and UI of this machine in one go, on the embedded store.
+
+Collector and UI share this process, since the embedded store belongs to one; the agent is a child. Ctrl-C
+ends them in the order of the data: the agent sends its last window, the collector stores it, the UI stops.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from collector.collector import Collector
+from collector.config import TABLE as COLLECTOR_TABLE
+from collector.config import CollectorConfig
+from collector.query.querier import Querier
+from collector.store.interface import Store
+from fleetprof.errors import UnavailableError
+from fleetprof.setting_kinds import LISTEN, Address
+from fleetprof.settings import Setting, add_flags, load_settings
+from query_ui.agent_process import AgentProcess
+from query_ui.app import create_app
+from query_ui.server import DEFAULT_ADDRESS, Running, serve
+
+LOOK_EVERY_S = 0.5
+HTTP = Setting("http", LISTEN, DEFAULT_ADDRESS, "Where the web UI and the API listen.")
+
+
+def add_up_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `fleetprof up`."""
+    parser.add_argument("--no-agent", action="store_true", help="Do not sample this machine.")
+    add_flags(parser, (HTTP, *COLLECTOR_TABLE))
+
+
+def run_up(options: argparse.Namespace) -> int:
+    """Start everything, say where it is, wait for Ctrl-C, end cleanly. Returns the exit code."""
+    if not options.no_agent:
+        _require_root()
+    ended = _on_signals()
+    config = load_settings(COLLECTOR_TABLE, CollectorConfig, vars(options), os.environ).config
+    http = load_settings((HTTP,), _HttpConfig, vars(options), os.environ).config.http
+    _say(f"Opening the store in {config.data} …")
+    collector = Collector(config)
+    try:
+        collector.start()
+        _say(f"Collector ready: agents push to {config.grpc.host}:{collector.grpc_port}.")
+        ui = serve(create_app(Querier(collector.store)), http.host, http.port)
+        try:
+            return _with_agent(options, config, collector, ui, ended)
+        finally:
+            ui.stop()
+    finally:
+        _say(
+            "Ended; everything is stored."
+            if collector.stop()
+            else "Ended; the rest is stored at the next start."
+        )
+
+
+def _with_agent(
+    options: argparse.Namespace,
+    config: CollectorConfig,
+    collector: Collector,
+    ui: Running,
+    ended: threading.Event,
+) -> int:
+    if options.no_agent:
+        _say(f"UI ready: {ui.url} (no agent on this machine; Ctrl-C ends)")
+        ended.wait()
+        return 0
+    began_s = int(time.time())
+    address = Address(_reachable(config.grpc.host), collector.grpc_port)
+    agent = AgentProcess(str(address), config.data / "agent", _say)
+    try:
+        _say(f"UI ready: {ui.url}")
+        _await_first_window(collector.store, agent, ended, began_s, ui.url)
+        while not ended.wait(LOOK_EVERY_S):
+            if agent.gave_up.is_set():
+                _say("The agent cannot run here (see above); ending. --no-agent starts the rest alone.")
+                return 3
+        return 0
+    finally:
+        _say("Ending: the agent sends its last window …")
+        agent.stop()
+
+
+def _await_first_window(
+    store: Store, agent: AgentProcess, ended: threading.Event, began_s: int, url: str
+) -> None:
+    """Say when the first flame graph can be seen."""
+    _say("Sampling; the first window closes within 10 s …")
+    sql = "SELECT count() AS n FROM windows WHERE received_at >= toDateTime(%(began)s)"
+    while not ended.is_set() and not agent.gave_up.is_set():
+        if store.query((sql, {"began": began_s}))["n"][0]:
+            _say(f"A flame graph of this machine: {url} (Ctrl-C ends)")
+            return
+        ended.wait(LOOK_EVERY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _HttpConfig:
+    http: Address
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise UnavailableError(
+            "The agent samples all processes of this machine, which needs root.",
+            "Run it with sudo, or start the collector and the UI alone with --no-agent.",
+        )
+
+
+def _on_signals() -> threading.Event:
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended
+
+
+def _say(text: str) -> None:
+    print(f"fleetprof: {text}", file=sys.stderr, flush=True)
