@@ -35,15 +35,15 @@ def shorten(name: str) -> str:
 def readable(symbol: str) -> tuple[str, FrameKind]:
     """(name for people, RUST or NATIVE) of an ELF symbol; symbol versions (`@@GLIBC_2.2`) are dropped."""
     symbol = _BUILD_SUFFIX.sub("", _VERSION.sub("", symbol) or symbol)
-    if len(symbol) > MAX_NAME_BYTES:
-        return shorten(symbol), FrameKind.RUST if is_rust(symbol) else FrameKind.NATIVE
-    if is_rust(symbol):
-        return shorten(demangle_rust(symbol)), FrameKind.RUST
+    if len(symbol) <= MAX_NAME_BYTES and is_rust(symbol) and (name := demangle_rust(symbol)) != symbol:
+        return shorten(name), FrameKind.RUST
     return shorten(_demangle_cxx(symbol)), FrameKind.NATIVE
 
 
 def _demangle_cxx(symbol: str) -> str:
-    if not symbol.startswith("_Z") or len(_BACK_REFERENCE.findall(symbol)) > MAX_BACK_REFERENCES:
+    if not symbol.startswith("_Z") or len(symbol) > MAX_NAME_BYTES:
+        return symbol
+    if len(_BACK_REFERENCE.findall(symbol)) > MAX_BACK_REFERENCES:
         return symbol
     try:
         demangled: bytes = cxxfilt.demangleb(symbol.encode("utf-8", "replace"))

@@ -81,7 +81,10 @@ class _V0:
         self._lifetimes = 0
 
     def demangle(self) -> str:
+        """The printed path; what may follow it is the path of the crate that asked for a generic function."""
         self._path(in_value=True)
+        if not self._length or not (self._text[self._at :] or "C")[0].isupper():
+            raise _Malformed
         return "".join(self._out)
 
     def _print(self, text: str) -> None:

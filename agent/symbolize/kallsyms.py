@@ -1,16 +1,24 @@
 """The kernel's own functions, and those of its modules and BPF programs, from /proc/kallsyms."""
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from agent.samples import I64, U64
+from agent.samples import U32, U64
 from agent.symbolize.demangle import readable
 
 MAX_KALLSYMS_BYTES = 64 << 20
+CHUNK_BYTES = 256 << 10
+"""Parsed at once: all of a kernel's 5 MB would take 50 MB for a moment."""
+Flags = npt.NDArray[np.bool_]
+_NO_ADDRS, _NO_FLAGS = np.empty(0, np.uint64), np.empty(0, np.bool_)
+_NO_LINES = np.empty(0, np.uint32)
 _GAP_BYTES = 4096
 """The last function before a hole or a module has no known end: it gets its page and one more, as in perf."""
 _TEXT = b"TtWw"
@@ -20,12 +28,11 @@ _MARKS = ("_start", "_end", "_begin", "_text", "_stext")
 
 @dataclass(frozen=True, slots=True)
 class KernelSymbols:
-    """Function symbols sorted by address. The name of i is text[name_starts[i]:name_ends[i]]."""
+    """Function symbols sorted by address. Line i of the names, `TYPE name[\t[module]]`, is at text[lines[i]:]."""
 
     starts: U64
     ends: U64
-    name_starts: I64
-    name_ends: I64
+    lines: U32
     text: bytes
 
     @classmethod
@@ -33,21 +40,38 @@ class KernelSymbols:
         """Parse kallsyms; no symbols when it cannot be read or the kernel hides the addresses."""
         try:
             with path.open("rb") as file:
-                text = file.read(MAX_KALLSYMS_BYTES)
+                return cls._of(_whole_lines(file))
         except OSError:
-            text = b""
-        return cls.parse(text)
+            return cls.parse(b"")
 
     @classmethod
     def parse(cls, text: bytes) -> "KernelSymbols":
-        """Of lines `ADDRESS TYPE name[\\t[module]]`; lines of any other form are skipped."""
-        lines = _lines(np.frombuffer(text, np.uint8))
-        order = np.argsort(lines.addrs, kind="stable")
-        addrs, modules = lines.addrs[order], lines.in_module[order]
-        ends = _ends(addrs, modules)
-        wanted = lines.is_text[order] & (addrs != 0)
-        chosen = order[wanted]
-        return cls(addrs[wanted], ends[wanted], *_compact(text, lines.starts[chosen], lines.ends[chosen]))
+        """Of lines `ADDRESS TYPE name[\t[module]]`; lines of any other form are skipped."""
+        return cls._of(_whole_lines(io.BytesIO(text)))
+
+    @classmethod
+    def _of(cls, chunks: Iterator[bytes]) -> "KernelSymbols":
+        addrs, in_module, wanted, lines, text = (
+            [_NO_ADDRS],
+            [_NO_FLAGS],
+            [_NO_FLAGS],
+            [_NO_LINES],
+            bytearray(),
+        )
+        for chunk in map(_parse, chunks):
+            addrs.append(chunk.addrs)
+            in_module.append(chunk.in_module)
+            wanted.append(chunk.wanted)
+            lines.append(chunk.lines + np.uint32(len(text)))
+            text += chunk.text
+        return cls._sorted(*(np.concatenate(part) for part in (addrs, in_module, wanted, lines)), bytes(text))
+
+    @classmethod
+    def _sorted(cls, addrs: U64, in_module: Flags, wanted: Flags, lines: U32, text: bytes) -> "KernelSymbols":
+        order = np.argsort(addrs, kind="stable")
+        addrs, wanted = addrs[order], wanted[order]
+        ends = _ends(addrs, in_module[order])
+        return cls(addrs[wanted], ends[wanted], lines[order][wanted], text)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -55,8 +79,7 @@ class KernelSymbols:
     @property
     def nbytes(self) -> int:
         """Memory in use."""
-        arrays = (self.starts, self.ends, self.name_starts, self.name_ends)
-        return sum(array.nbytes for array in arrays) + len(self.text)
+        return self.starts.nbytes + self.ends.nbytes + self.lines.nbytes + len(self.text)
 
     def names(self, addrs: U64) -> list[tuple[str, str]]:
         """(function, module) at each address, ("", "") where there is none. The kernel's module is ""."""
@@ -75,7 +98,8 @@ class KernelSymbols:
         return _readable(name), module
 
     def _split(self, index: int) -> tuple[bool, str, str]:
-        line = self.text[int(self.name_starts[index]) : int(self.name_ends[index])].decode("utf-8", "replace")
+        start = int(self.lines[index])
+        line = self.text[start : self.text.index(b"\n", start)].decode("utf-8", "replace")
         name, _, module = line[2:].partition("\t")
         return line[0] not in "TW" or name.endswith(_MARKS), name, module.strip("[] ")
 
@@ -89,18 +113,32 @@ def _readable(name: str) -> str:
     return readable(name)[0]
 
 
+def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The text in parts of some hundred kilobytes that end at line ends; at most MAX_KALLSYMS_BYTES in all."""
+    rest = b""
+    for _ in range(MAX_KALLSYMS_BYTES // CHUNK_BYTES):
+        part = file.read(CHUNK_BYTES)
+        if not part:
+            return
+        whole, newline, rest = (rest + part).rpartition(b"\n")
+        yield whole + newline
+        rest = rest[-CHUNK_BYTES:]
+
+
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class _Chunk:
+    """All well-formed lines; `lines` and `text` hold the names of all of them, `wanted` marks functions."""
+
     addrs: U64
-    starts: I64
-    """Where the type letter is."""
-    ends: I64
-    is_text: npt.NDArray[np.bool_]
-    in_module: npt.NDArray[np.bool_]
+    in_module: Flags
+    wanted: Flags
+    lines: U32
+    text: bytes
 
 
-def _lines(data: npt.NDArray[np.uint8]) -> _Lines:
-    """All well-formed lines: 16 hex digits, a space, a letter, a space, a name."""
+def _parse(text: bytes) -> _Chunk:
+    """Of lines with 16 hex digits, a space, a letter, a space, a name."""
+    data = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(data == ord("\n")).astype(np.int64)
     starts = np.concatenate([np.zeros(min(len(ends), 1), np.int64), ends[:-1] + 1])
     long_enough = ends - starts >= 20
@@ -109,12 +147,17 @@ def _lines(data: npt.NDArray[np.uint8]) -> _Lines:
     values, valid = _hex(digits)
     separators = (data[starts + 16] == ord(" ")) & (data[starts + 18] == ord(" "))
     good = np.flatnonzero(valid & separators)
-    kinds = data[starts[good] + 17]
-    is_text = np.isin(kinds, np.frombuffer(_TEXT, np.uint8))
-    return _Lines(values[good], starts[good] + 17, ends[good], is_text, data[ends[good] - 1] == ord("]"))
+    addrs, starts, ends = values[good], starts[good] + 17, ends[good]
+    wanted = np.isin(data[starts], np.frombuffer(_TEXT, np.uint8)) & (addrs != 0)
+    names = b"".join(
+        [text[start : end + 1] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    )
+    lengths = ends + 1 - starts
+    lines = (np.cumsum(lengths) - lengths).astype(np.uint32)
+    return _Chunk(addrs, data[ends - 1] == ord("]"), wanted, lines, names)
 
 
-def _hex(digits: npt.NDArray[np.uint8]) -> tuple[U64, npt.NDArray[np.bool_]]:
+def _hex(digits: npt.NDArray[np.uint8]) -> tuple[U64, Flags]:
     table = np.full(256, 255, np.uint8)
     for value, letters in enumerate(zip(b"0123456789abcdef", b"0123456789ABCDEF", strict=True)):
         table[list(letters)] = value
@@ -126,7 +169,7 @@ def _hex(digits: npt.NDArray[np.uint8]) -> tuple[U64, npt.NDArray[np.bool_]]:
     return total, valid
 
 
-def _ends(addrs: U64, in_module: npt.NDArray[np.bool_]) -> U64:
+def _ends(addrs: U64, in_module: Flags) -> U64:
     """Each symbol reaches to the next address, but not from the kernel into a module or over a large hole."""
     if not len(addrs):
         return addrs
@@ -137,11 +180,3 @@ def _ends(addrs: U64, in_module: npt.NDArray[np.bool_]) -> U64:
     next_in_module = np.append(in_module, False)[position]
     hole = (following - addrs > np.uint64(1 << 20)) | (next_in_module & ~in_module)
     return np.where(hole, np.minimum(limited, following), following)
-
-
-def _compact(text: bytes, starts: I64, ends: I64) -> tuple[I64, I64, bytes]:
-    """The name part of chosen lines only, in their order: half of the memory."""
-    lengths = ends - starts
-    new_ends = np.cumsum(lengths)
-    parts = zip(starts.tolist(), ends.tolist(), strict=True)
-    return new_ends - lengths, new_ends, b"".join([text[start:end] for start, end in parts])

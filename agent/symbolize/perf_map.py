@@ -18,7 +18,7 @@ MAX_MAP_BYTES = 32 << 20
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 8192
 MAX_CHECKED_BYTES = 4 << 20
-"""Text at the start whose checksum shows whether the map was rewritten: 3 ms of work where it has all of it."""
+"""Text at the start whose checksum shows whether the map was rewritten: 3 ms of work at most."""
 _TAIL_BYTES = 256
 
 

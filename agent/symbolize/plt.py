@@ -16,7 +16,8 @@ from agent.symbolize.object_symbols import NamedTable
 from agent.symbolize.symbol_table import SymbolTable
 
 MAX_PLT_BYTES = 4 << 20
-MAX_RELOCATIONS_BYTES = 32 << 20
+MAX_RELOCATIONS_BYTES = 8 << 20
+"""libLLVM's .rela.dyn has 8 MB: entries of .plt.got are not worth that; .rela.plt is always small."""
 _RELOCATION = np.dtype([("slot", "<u8"), ("type", "<u4"), ("symbol", "<u4"), ("addend", "<i8")])
 _NAMED_TYPES = (6, 7)  # R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
 _SYMBOL_BYTES = 24
@@ -64,10 +65,11 @@ def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
 
 def _slots(elf: ElfFile, symbols: Section) -> tuple[U64, U64]:
     """GOT slots with a named relocation, sorted, and the offset of each name in the dynamic string table."""
+    wanted = (".rela.plt", ".rela.dyn") if elf.section(".plt.got") else (".rela.plt",)
     parts = [
         np.frombuffer(raw[: len(raw) // 24 * 24], _RELOCATION)
         for section in elf.sections
-        if section.type == SHT_RELA and section.name.startswith((".rela.plt", ".rela.dyn"))
+        if section.type == SHT_RELA and section.name in wanted and section.size <= MAX_RELOCATIONS_BYTES
         for raw in [elf.contents(section, MAX_RELOCATIONS_BYTES)]
     ]
     table = np.frombuffer(_whole_symbols(elf, symbols), np.dtype([("name", "<u4"), ("rest", "V20")]))

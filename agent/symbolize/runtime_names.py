@@ -9,11 +9,9 @@ from fleetprof.frames import FrameKind
 
 JIT_MAPPING = "[jit]"
 
-_NODE = re.compile(
-    r"(?:JS|LazyCompile|Function|InterpretedFunction|Eval|Script|Callback):[*~^+!]*"
-    r"(?P<name>.*?) ?(?P<file>(?:/|[a-z][a-z0-9+.-]*:|\[)[^\n]*?|[^\s:]*):(?P<line>[0-9]{1,9}):[0-9]{1,9}\Z"
-)
-_NODE_KINDS = re.compile(r"(?:JS|LazyCompile|Function|InterpretedFunction|Eval|Script|Callback):[*~^+!]*")
+_NODE = re.compile(r"(?:JS|LazyCompile|Function|InterpretedFunction|Eval|Script|Callback):[*~^+!]*")
+_NODE_LINE = re.compile(r":([0-9]{1,9}):[0-9]{1,9}\Z")
+_NODE_FILE = re.compile(r"(?:^| )(?=/|\[|[a-z][a-z0-9+.-]{1,20}:)")
 _JAVA = re.compile(r"(?:[\w.$\[\]]+ )(?P<method>[\w.$]+\.[\w$<>]+\(.*\))\Z")
 
 
@@ -31,7 +29,7 @@ def runtime_name(name: str, runtime: FrameKind) -> RuntimeName:
     """What a perf map's entry `name` is; `runtime` is the kind of a process whose entries do not say it."""
     if name.startswith("py::"):
         return _python(name[4:])
-    if _NODE_KINDS.match(name):
+    if _NODE.match(name):
         return _node(name)
     if runtime is FrameKind.JVM:
         return _java(name)
@@ -49,19 +47,26 @@ def _node(name: str) -> RuntimeName:
 
     Functions without a name get their place as name, the top level of a file "(module)".
     """
-    match = _NODE.match(name)
-    if not match:
-        bare = _NODE_KINDS.sub("", name).strip()
-        return RuntimeName(FrameKind.NODE, shorten(bare or "(anonymous)"), JIT_MAPPING)
-    file, line, function = match["file"], int(match["line"]), match["name"].strip()
+    text = _NODE.sub("", name, count=1)
+    place = _NODE_LINE.search(text)
+    if not place:
+        return RuntimeName(FrameKind.NODE, shorten(text.strip() or "(anonymous)"), JIT_MAPPING)
+    text, line = text[: place.start()], int(place[1])
+    start = _NODE_FILE.search(text)
+    function, file = (text[: start.start()], text[start.end() :]) if start else _last_word(text)
     if not function:
-        function = "(module)" if name.endswith(":1:1") else f"(anonymous:{line})"
+        function = "(module)" if place[0] == ":1:1" else f"(anonymous:{line})"
     return RuntimeName(FrameKind.NODE, shorten(function), _base(file), shorten(file), line)
+
+
+def _last_word(text: str) -> tuple[str, str]:
+    function, _, file = text.rpartition(" ")
+    return function, file
 
 
 def _java(name: str) -> RuntimeName:
     """`int pkg.Class.method(args)` (jcmd Compiler.perfmap) loses its result type; stubs stay as they are."""
-    match = _JAVA.match(name[:4096])
+    match = _JAVA.match(name)
     return RuntimeName(FrameKind.JVM, shorten(match["method"] if match else name), JIT_MAPPING)
 
 
