@@ -1,7 +1,7 @@
 // The selection over time, with uPlot: gaps stay gaps, a drag selects a time and offers to zoom to it.
 import uPlot from '../vendor/uplot/uPlot.esm.js';
 import {button, element} from './dom.js';
-import {decimalsFor, fixed} from './numbers.js';
+import {fixed} from './numbers.js';
 import {colour, tokenText} from './theme.js';
 import {clock, day} from './time.js';
 
@@ -72,8 +72,8 @@ export class SeriesChart {
         stroke, width: single ? 1.6 : 1.4, fill: single ? colour('--series-fill') : undefined, points: {show: false}, spanGaps: false,
       }))],
       axes: [
-        {...axis, grid: {show: false}, size: 22, gap: 4, space: 90, values: (_, ticks) => ticks.map((tick) => (days ? day(tick).slice(4) : clock(tick)))},
-        {...axis, grid: {stroke: colour('--grid'), width: 1}, size: 46, gap: 6, space: 30, values: (_, ticks) => ticks.map((tick) => fixed(tick, tick === 0 ? 0 : Math.min(2, decimalsFor(largest))))},
+        {...axis, grid: {show: false}, size: 22, gap: 4, space: 74, values: (_, ticks) => ticks.map((tick) => (days ? day(tick).slice(4) : clock(tick)))},
+        {...axis, grid: {stroke: colour('--grid'), width: 1}, size: 46, gap: 6, space: 30, values: (_, ticks) => tickTexts(ticks)},
       ],
       hooks: {
         drawClear: [(plot) => hatchGaps(plot, answer)],
@@ -126,6 +126,13 @@ export class SeriesChart {
     const box = this.#plot.over.getBoundingClientRect();
     return {x: box.left + this.#plot.valToPos(seconds, 'x'), y: box.top + box.height / 2};
   }
+}
+
+/** Ticks with as many decimals as the step between them needs. */
+function tickTexts(ticks) {
+  const step = ticks.length > 1 ? ticks[1] - ticks[0] : ticks[0] || 1;
+  const decimals = [0, 1, 2, 3].find((many) => Math.abs(step * 10 ** many - Math.round(step * 10 ** many)) < 1e-6) ?? 4;
+  return ticks.map((tick) => (tick === 0 ? '0' : fixed(tick, decimals)));
 }
 
 /** Hatch the times for which no host reported: a missing value is not zero. */

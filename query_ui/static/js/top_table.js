@@ -2,6 +2,7 @@
 import {byId, element} from './dom.js';
 import {decimalsFor, fixed, percent} from './numbers.js';
 import {classOf, kindTitle} from './flame/palette.js';
+import {shortName} from './flame/wire.js';
 
 const SHOWN = 200;
 
@@ -82,7 +83,7 @@ export class TopTable {
   #line(row, decimals) {
     const title = [row.name, kindTitle(row.kind), row.location, row.mapping].filter(Boolean).join('\n');
     const name = element('div', {class: 'function', title}, element('i', {class: `kind ${classOf(row.kind)}`}),
-      element('b', {}, row.name), element('small', {}, row.location || row.mapping));
+      element('b', {}, shortName(row.name, row.kind)), element('small', {}, row.location || row.mapping));
     const number = (text, extra = '') => element('td', {class: `num ${extra}`}, text);
     return element('tr', {tabindex: '0', 'data-name': row.name, 'data-mapping': row.mapping, 'aria-selected': String(row.name === this.#selected)},
       element('td', {}, name), number(percent(row.self / this.#whole)), number(percent(row.total / this.#whole), 'muted'),

@@ -4,6 +4,7 @@
 /**
  * @typedef {object} Frames  what frame indices mean
  * @property {string[]} name
+ * @property {string[]} label  the name as it is written on the frame
  * @property {string[]} kind  "native", "kernel", "python" …
  * @property {string[]} mapping
  * @property {string[]} location  "file:line" or ""

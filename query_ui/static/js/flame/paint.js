@@ -80,7 +80,7 @@ function paintFrame(context, scene, node, left, right, level) {
 
 function paintName(context, scene, frame, left, width, level) {
   const {palette, matches, tree} = scene;
-  const name = scene.text.fit(tree.frames.name[frame], width - 10);
+  const name = scene.text.fit(tree.frames.label[frame], width - 10);
   if (!name) return;
   const alpha = context.globalAlpha;
   context.globalAlpha = 1;

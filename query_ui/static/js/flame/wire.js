@@ -8,6 +8,8 @@ const PRUNED = '(pruned)';
  * @returns {{n: number, frame: Int32Array, depth: Uint16Array, self: Float64Array, whole: number, frames: import('./layout.js').Frames}}
  */
 export function decode(wire) {
+  const kind = wire.kinds.map((number, index) => kindName(number, wire.known[index], wire.names[index]));
+  const name = wire.names.map((text) => (text === '(all)' ? 'all' : text));
   return {
     n: wire.name.length,
     frame: Int32Array.from(wire.name),
@@ -15,12 +17,23 @@ export function decode(wire) {
     self: Float64Array.from(wire.self),
     whole: wire.whole,
     frames: {
-      name: wire.names.map((name) => (name === '(all)' ? 'all' : name)),
-      kind: wire.kinds.map((kind, index) => kindName(kind, wire.known[index], wire.names[index])),
+      name,
+      label: name.map((text, index) => shortName(text, kind[index])),
+      kind,
       mapping: wire.mappings.map((index) => wire.mapping_names[index]),
       location: wire.files,
     },
   };
+}
+
+/**
+ * What is written on a frame: a function without a name is its file and offset, of which the folder says least.
+ * @param {string} name
+ * @param {string} kind
+ * @returns {string}
+ */
+export function shortName(name, kind) {
+  return kind === 'unknown' ? name.slice(name.lastIndexOf('/') + 1) : name;
 }
 
 function kindName(kind, known, name) {

@@ -1,0 +1,1 @@
+"""The `fleetprof` command's questions to a server, as text."""
