@@ -298,6 +298,8 @@ class ProcessTable:
     def _check(self, image: Image) -> Image:
         """Compare an image with /proc after records were lost: it may have mapped more, or be another one."""
         image.checked_ns = monotonic_ns()
+        if image.process is None:
+            image.origin = Origin.SEEN  # an exec or mappings may be missing from what records told
         if image.end_ns or image.process is None or not self._budget.take():
             return image
         fresh = Image(image.pid, 0, Origin.SEEN, checked_ns=image.checked_ns)

@@ -12,6 +12,7 @@ import pytest
 
 from agent.process import Process
 from agent.processes import ProcessTable
+from fleetprof.losses import DropReason
 
 pytestmark = pytest.mark.kernel
 SOURCE = Path(__file__).parents[1] / "workloads" / "processes.c"
@@ -206,6 +207,36 @@ def test_the_table_wakes_only_when_there_was_something(table: ProcessTable) -> N
             wakings += bool(poller.poll(0.2))
             records += len(table._events.read().records)
     assert wakings <= records
+
+
+def test_what_was_lost_with_a_full_ring_is_read_again(table: ProcessTable, program: Path) -> None:
+    cpu = str(min(os.sched_getaffinity(0)))
+    on_one_cpu = ["taskset", "-c", cpu]
+    child = subprocess.Popen(
+        [*on_one_cpu, program, "jit", "5000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    sleeper = None
+    try:
+        table.poll()
+        known = found(table, child.pid)
+        assert child.stdout is not None
+        area = int(child.stdout.readline(), 16)
+        sleeper = subprocess.Popen([*on_one_cpu, "sleep", "60"])
+        serve(table, lambda: b"sleep" in Path(f"/proc/{sleeper.pid}/cmdline").read_bytes())
+        table.poll()
+        subprocess.run([*on_one_cpu, "true"], check=True)  # the kernel tells of a loss with the next record
+        serve(table, lambda: table._lost_ns > 0)
+        assert table.take_losses()[DropReason.PERF_LOST] > 0
+        last_page = area + 2 * 4999 * 4096
+        process = found(table, child.pid, time.monotonic_ns())
+        assert process is known or process.start_ns > known.start_ns
+        assert any(one.start_addr == last_page for one in process.mappings)
+        assert Path(found(table, sleeper.pid, time.monotonic_ns()).exe).name in ("sleep", "coreutils")
+    finally:
+        for one in (child, sleeper):
+            if one is not None:
+                one.kill()
+                one.communicate()
 
 
 def test_limits_hold_under_a_storm_of_processes(program: Path) -> None:
