@@ -53,10 +53,15 @@ def read_perf(path: Path) -> Folded:
     ).stdout
     found: Folded = Counter()
     for sample in text.split("\n\n"):
-        frames = [line.split(None, 1)[-1].strip() for line in sample.splitlines() if line.strip()]
+        frames = [_name(line) for line in sample.splitlines() if line.strip()]
         if frames:
             found[tuple(reversed(frames))] += 1
     return found
+
+
+def _name(line: str) -> str:
+    """The function of one line of `perf script`; of aliases in the vdso it names the other one than we do."""
+    return line.split(None, 1)[-1].strip().removeprefix("__vdso_")
 
 
 def inclusive(stacks: Folded, function: str) -> int:
