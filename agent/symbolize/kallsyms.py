@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -17,8 +17,6 @@ MAX_KALLSYMS_BYTES = 64 << 20
 CHUNK_BYTES = 256 << 10
 """Parsed at once: all of a kernel's 5 MB would take 50 MB for a moment."""
 Flags = npt.NDArray[np.bool_]
-_NO_ADDRS, _NO_FLAGS = np.empty(0, np.uint64), np.empty(0, np.bool_)
-_NO_LINES = np.empty(0, np.uint32)
 _GAP_BYTES = 4096
 """The last function before a hole or a module has no known end: it gets its page and one more, as in perf."""
 _TEXT = b"TtWw"
@@ -28,7 +26,7 @@ _MARKS = ("_start", "_end", "_begin", "_text", "_stext")
 
 @dataclass(frozen=True, slots=True)
 class KernelSymbols:
-    """Function symbols sorted by address. Line i of the names, `TYPE name[\t[module]]`, is at text[lines[i]:]."""
+    """Function symbols sorted by address. Line i of `text`, `TYPE name[\\t[module]]`, starts at lines[i]."""
 
     starts: U64
     ends: U64
@@ -51,27 +49,17 @@ class KernelSymbols:
 
     @classmethod
     def _of(cls, chunks: Iterator[bytes]) -> "KernelSymbols":
-        addrs, in_module, wanted, lines, text = (
-            [_NO_ADDRS],
-            [_NO_FLAGS],
-            [_NO_FLAGS],
-            [_NO_LINES],
-            bytearray(),
-        )
-        for chunk in map(_parse, chunks):
-            addrs.append(chunk.addrs)
-            in_module.append(chunk.in_module)
-            wanted.append(chunk.wanted)
-            lines.append(chunk.lines + np.uint32(len(text)))
-            text += chunk.text
-        return cls._sorted(*(np.concatenate(part) for part in (addrs, in_module, wanted, lines)), bytes(text))
-
-    @classmethod
-    def _sorted(cls, addrs: U64, in_module: Flags, wanted: Flags, lines: U32, text: bytes) -> "KernelSymbols":
+        parts, text = [_parse(b"")], bytearray()
+        for part in map(_parse, chunks):
+            parts.append(replace(part, lines=part.lines + np.uint32(len(text)), text=b""))
+            text += part.text
+        addrs = np.concatenate([part.addrs for part in parts])
         order = np.argsort(addrs, kind="stable")
-        addrs, wanted = addrs[order], wanted[order]
-        ends = _ends(addrs, in_module[order])
-        return cls(addrs[wanted], ends[wanted], lines[order][wanted], text)
+        addrs = addrs[order]
+        ends = _ends(addrs, np.concatenate([part.in_module for part in parts])[order])
+        wanted = np.concatenate([part.wanted for part in parts])[order]
+        lines = np.concatenate([part.lines for part in parts])[order]
+        return cls(addrs[wanted], ends[wanted], lines[wanted], bytes(text))
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -114,7 +102,7 @@ def _readable(name: str) -> str:
 
 
 def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The text in parts of some hundred kilobytes that end at line ends; at most MAX_KALLSYMS_BYTES in all."""
+    """The text in parts of about CHUNK_BYTES that end at line ends; at most MAX_KALLSYMS_BYTES in all."""
     rest = b""
     for _ in range(MAX_KALLSYMS_BYTES // CHUNK_BYTES):
         part = file.read(CHUNK_BYTES)
