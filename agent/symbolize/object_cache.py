@@ -31,19 +31,15 @@ class ObjectCache:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._objects: OrderedDict[FileKey, ObjectSymbols] = OrderedDict()
+        self._charged: dict[FileKey, int] = {}
         self._tables: dict[bytes, SymbolTable] = {}
         self._users: Counter[bytes] = Counter()
-        self._table_bytes = 0
+        self._debug_files = 0
+        self.nbytes = 0
+        """Memory in use, as charged."""
 
     def __len__(self) -> int:
         return len(self._objects)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory in use, as charged."""
-        names = sum(len(symbols.names) for symbols in self._objects.values())
-        images = sum(_image_bytes(symbols) for symbols in self._objects.values())
-        return self._table_bytes + images + len(self._objects) * OBJECT_BYTES + names * NAME_BYTES
 
     def get(self, key: FileKey) -> ObjectSymbols | None:
         """The symbols of a file, which then counts as used."""
@@ -56,40 +52,44 @@ class ObjectCache:
         """Keep `symbols`, sharing tables that another file has too."""
         symbols.tables = tuple(self._shared(table) for table in symbols.tables)
         self._objects[key] = symbols
-        self.trim()
+        self.charge(key)
 
-    def trim(self) -> None:
-        """Forget the least recently used files until the limits hold; the newest one stays."""
-        while len(self._objects) > 1 and (self.nbytes > self._limit or self._debug_files() > MAX_DEBUG_FILES):
-            _, symbols = self._objects.popitem(last=False)
-            for table in symbols.tables:
-                self._release(table)
-        newest = next(reversed(self._objects.values()), None)
-        if newest and len(newest.names) * NAME_BYTES > self._limit:
-            newest.names.clear()
+    def charge(self, key: FileKey) -> None:
+        """Take account of names that a file gained, and forget the least recently used files for them.
+
+        The newest file stays, but loses its names when they alone are too many.
+        """
+        symbols = self._objects[key]
+        if len(symbols.names) * NAME_BYTES > self._limit:
+            symbols.names.clear()
+        now = OBJECT_BYTES + len(symbols.names) * NAME_BYTES + _image_bytes(symbols)
+        self.nbytes += now - self._charged.get(key, 0)
+        self._charged[key] = now
+        while len(self._objects) > 1 and (self.nbytes > self._limit or self._debug_files > MAX_DEBUG_FILES):
+            self._forget(next(iter(self._objects)))
+
+    def _forget(self, key: FileKey) -> None:
+        for table in self._objects.pop(key).tables:
+            self._release(table)
+        self.nbytes -= self._charged.pop(key)
 
     def _shared(self, named: NamedTable) -> NamedTable:
         table = self._tables.setdefault(named.table.digest, named.table)
         if not self._users[table.digest]:
-            self._table_bytes += table.nbytes
+            self.nbytes += table.nbytes
         self._users[table.digest] += 1
+        self._debug_files += isinstance(named.source, DebugFile)
         return replace(named, table=table)
 
     def _release(self, named: NamedTable) -> None:
         digest = named.table.digest
         self._users[digest] -= 1
         if not self._users[digest]:
-            self._table_bytes -= self._tables.pop(digest).nbytes
+            self.nbytes -= self._tables.pop(digest).nbytes
             del self._users[digest]
         if isinstance(named.source, DebugFile):
             named.source.close()
-
-    def _debug_files(self) -> int:
-        return sum(
-            isinstance(table.source, DebugFile)
-            for symbols in self._objects.values()
-            for table in symbols.tables
-        )
+            self._debug_files -= 1
 
 
 def _image_bytes(symbols: ObjectSymbols) -> int:

@@ -13,7 +13,7 @@ from agent.samples import I64, U64
 from agent.symbolize.elf import ElfError, FileBytes
 from agent.symbolize.kernel_symbols import KernelFrames
 from agent.symbolize.load_object import load_object
-from agent.symbolize.object_cache import ObjectCache, file_key
+from agent.symbolize.object_cache import FileKey, ObjectCache, file_key
 from agent.symbolize.object_symbols import ObjectSymbols
 from agent.symbolize.perf_map import PerfMap
 from agent.symbolize.perf_maps import PerfMaps
@@ -116,27 +116,33 @@ class Symbolizer:
         return [Frame(runtime_of(process), "", JIT_MAPPING)] * len(addrs)
 
     def _in_file(self, process: Process, mapping: Mapping, offsets: U64) -> list[Frame]:
-        name = mapping_name(mapping.path)
         try:
             fd = self._files.fd(mapping)
             if fd is None:
                 raise ElfError("cannot be opened")
             own = FileBytes(fd)
-            symbols = self._object(fd, own, process, mapping)
+            key = file_key(fd)
         except (ElfError, OSError):
-            own, symbols = None, ObjectSymbols(loss=DropReason.OBJECT_UNREADABLE)
+            return self._without_file(process, mapping, offsets)
+        symbols = self._object(key, own, process, mapping)
         if symbols.loss and is_memory_file(mapping):
             return [Frame(runtime_of(process), "", JIT_MAPPING)] * len(offsets)
         if symbols.loss:
             self._losses[symbols.loss] += len(offsets)
-        if own is None:
-            return [Frame(FrameKind.NATIVE, "", name, "", offset) for offset in offsets.tolist()]
-        frames = symbols.frames(own, offsets, name)
-        self._objects.trim()
+        known = len(symbols.names)
+        frames = symbols.frames(own, offsets, mapping_name(mapping.path))
+        if len(symbols.names) != known:
+            self._objects.charge(key)
         return frames
 
-    def _object(self, fd: int, own: FileBytes, process: Process, mapping: Mapping) -> ObjectSymbols:
-        key = file_key(fd)
+    def _without_file(self, process: Process, mapping: Mapping, offsets: U64) -> list[Frame]:
+        if is_memory_file(mapping):
+            return [Frame(runtime_of(process), "", JIT_MAPPING)] * len(offsets)
+        self._losses[DropReason.OBJECT_UNREADABLE] += len(offsets)
+        name = mapping_name(mapping.path)
+        return [Frame(FrameKind.NATIVE, "", name, "", offset) for offset in offsets.tolist()]
+
+    def _object(self, key: FileKey, own: FileBytes, process: Process, mapping: Mapping) -> ObjectSymbols:
         symbols = self._objects.get(key)
         if symbols is None:
             path = mapping.path.removesuffix(" (deleted)")
