@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     from agent import log as log_output
     from agent.agent_id import agent_id
     from agent.assemble import Assembly
+    from agent.memory import limit_hoarding
     from agent.parent import die_with_parent
     from agent.pipeline import Pipeline
     from agent.ship import Sender, Shipper
@@ -75,6 +76,7 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     log_output.set_up(config.log_level)
     if options.die_with_parent:
         die_with_parent()
+    limit_hoarding()
     who = agent_id(config.state_dir)
     with Assembly(config) as assembly:
         parts = assembly.parts

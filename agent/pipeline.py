@@ -17,6 +17,7 @@ from agent.aggregate import ClosedWindow, WindowTimes, group, number_stacks, wit
 from agent.backends.interface import Backend, Closed
 from agent.cost import CostMeter
 from agent.label import Labels, SeriesBook
+from agent.memory import give_back
 from agent.owners import find_owners
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
@@ -118,6 +119,7 @@ class Pipeline:
         self._parts.processes.expire(time.monotonic_ns())
         self._resolver.turn()
         self._book.turn()
+        give_back()
 
     def _window(self, closed: Closed, times: WindowTimes) -> ClosedWindow:
         captured, self._pending = concat(self._pending), []
