@@ -16,8 +16,8 @@ FP_CONSTANT(__u32, filter_pids, 0)
 
 enum cpu_loss { CPU_LOST_RING_FULL, CPU_LOSSES };
 
-/* Samples on their way to the agent. Sized by the loader: 128 KiB for each CPU at 99 Hz, which holds over
- * half a second of the deepest stacks (2,088 bytes) or 4 s of usual ones (300 bytes). */
+/* Samples on their way to the agent. Sized by the loader: 256 KiB for each CPU at 99 Hz, which holds over a second
+ * of the deepest stacks (2,096 bytes with the header) or 8 s of usual ones (300 bytes). */
 FP_RING(captures)
 /* Where a record is put together: 2,088 bytes for each possible CPU; the BPF stack holds 512. */
 FP_SCRATCH(scratch, struct fp_capture)

@@ -14,7 +14,7 @@ from fleetprof.losses import DropReason, Losses
 MAX_DEPTH = 127
 """FP_MAX_DEPTH of bpf/capture.h."""
 _MAX_STACK = Path("/proc/sys/kernel/perf_event_max_stack")
-_RING_BYTES = 128 * 1024
+_RING_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def depth_limit(asked: int) -> int:
 def default_ring_bytes(cpus: int, frequency_hz: int) -> int:
     """Size of the ring for CPU samples, a power of two between 256 KiB and 64 MiB.
 
-    128 KiB for each CPU at 99 Hz: half a second of stacks as deep as can be (2,096 bytes each with the ring's
-    header), 4 s of usual ones (300 bytes).
+    256 KiB for each CPU at 99 Hz: over a second of stacks as deep as can be (2,096 bytes each with the ring's
+    header), 8 s of usual ones (300 bytes); it is drained once a second.
     """
     wanted = cpus * _RING_BYTES * frequency_hz // 99
     return 1 << (min(max(wanted, 1 << 18), 1 << 26) - 1).bit_length()
