@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.process import Process
+from agent.process import Mapping, Process
 from agent.samples import U64, Captures, Stacks
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import Losses
@@ -53,7 +53,7 @@ class _Space:
     by_addr: dict[int, int] = field(default_factory=dict)
     by_stack: dict[bytes, FrameIds] = field(default_factory=dict)
     owner: Process | None = None
-    mappings: int = 0
+    mappings: list[Mapping] | None = None
     window: int = 0
     """When it was last used. Holding `owner` keeps its id(), the key of this space, from being reused."""
 
@@ -115,11 +115,11 @@ class Resolver:
         return number
 
     def _open(self, process: Process) -> _Space:
-        """The memory for one image; emptied when mappings were added, or may hold code made at run time."""
+        """The memory for one image; emptied when its mappings changed, or may hold code made at run time."""
         space = self._spaces.get(id(process)) or _Space(owner=process)
         jit = any(not mapping.path or mapping.path.startswith("//anon") for mapping in process.mappings)
-        if space.mappings != len(process.mappings) or jit:
-            space = _Space(owner=process, mappings=len(process.mappings))
+        if space.mappings is not process.mappings or jit:
+            space = _Space(owner=process, mappings=process.mappings)
         space.window = self._window
         self._spaces[id(process)] = space
         return space

@@ -71,7 +71,7 @@ def test_known_addresses_are_not_looked_up_again_until_mappings_change() -> None
     resolver.turn()
     resolver.resolve(rows, [owner])
     assert echo.asked == [[100, 199]]
-    owner.mappings.append(Mapping(10**6, 2 * 10**6, 0, "/lib.so"))
+    owner.mappings = [*owner.mappings, Mapping(10**6, 2 * 10**6, 0, "/lib.so")]
     resolver.resolve(rows, [owner])
     assert echo.asked == [[100, 199], [100, 199]]
 
