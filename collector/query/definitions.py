@@ -60,7 +60,8 @@ def load_stacks(
     # 16 rows of long arrays: no Python object per stack.
     found = asking.ask(
         "SELECT bitAnd(stack, 15) AS part, groupArray(stack) AS ids, groupArray(length(frames)) AS depths, "
-        f"groupArrayArray(frames) AS flat FROM stacks WHERE {condition} GROUP BY part",
+        "groupArrayArray(frames) AS flat FROM "
+        f"(SELECT stack, frames FROM stacks WHERE {condition} LIMIT 1 BY stack) GROUP BY part",
         binds,
     )
     return _distinct(_joined(found["ids"]), _joined(found["depths"]), _joined(found["flat"]))

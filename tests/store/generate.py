@@ -152,18 +152,18 @@ def _draw(
 
 
 def insert(store: Store, rows: Rows) -> None:
-    """Write the rows, day by day, with their definitions, windows and roll-ups."""
+    """Write the rows, hour by hour, with their definitions, windows and roll-ups."""
     ids = _Ids(rows)
     _insert_definitions(store, rows, ids)
-    days = rows.ts // 86400
-    for day in np.unique(days).tolist():
-        chosen = np.flatnonzero(days == day)
+    hours = rows.ts // 3600
+    for hour in np.unique(hours).tolist():
+        chosen = np.flatnonzero(hours == hour)
         _put(store, "samples", _samples(rows, ids, chosen))
         _put(store, "stack_1h", _stack_1h(rows, ids, chosen))
         _put(store, "func_1h", _func_1h(rows, ids, chosen))
         _put(store, "series_1m", _series_1m(rows, ids, chosen))
-        _put(store, "series", _series(rows, ids, day))
     for day in sorted({second // 86400 for _, second in rows.reported}):
+        _put(store, "series", _series(rows, ids, day))
         _put(store, "windows", _windows([each for each in rows.reported if each[1] // 86400 == day]))
 
 
@@ -181,6 +181,11 @@ class _Ids:
             [stack_id([frame_ids[place] for place in stack]) for stack in rows.stacks], np.uint64
         )
         self.series = np.array([series_id(labels) for labels in rows.labels], np.uint64)
+        first_undefined = len(rows.stacks) - rows.fleet.undefined_stacks
+        once = [dict.fromkeys(stack) if i < first_undefined else {} for i, stack in enumerate(rows.stacks)]
+        self.function_starts = np.cumsum([0, *(len(stack) for stack in once)])
+        self.functions = np.array([place for stack in once for place in stack], np.int64)
+        """Functions of each stack, each once and the leaf first; none of the empty and undefined ones."""
 
 
 def _insert_definitions(store: Store, rows: Rows, ids: _Ids) -> None:
@@ -252,26 +257,26 @@ def _stack_1h(rows: Rows, ids: _Ids, chosen: npt.NDArray[np.int64]) -> dict[str,
 
 
 def _func_1h(rows: Rows, ids: _Ids, chosen: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Rows without a stack have no function; undefined stacks have none either."""
-    first_undefined = len(rows.stacks) - rows.fleet.undefined_stacks
-    once = [
-        tuple(dict.fromkeys(stack)) if number < first_undefined else ()
-        for number, stack in enumerate(rows.stacks)
-    ]
-    lengths = np.array([len(stack) for stack in once])
-    starts = np.cumsum(lengths) - lengths
-    flat = np.array([place for stack in once for place in stack], np.int64)
+    """Sums by series and function of one hour's rows, a function once a stack."""
     stack = rows.stack[chosen]
-    depth = lengths[stack]
+    depth = np.diff(ids.function_starts)[stack]
     row = np.repeat(chosen, depth)
     inner = np.arange(depth.sum()) - np.repeat(np.cumsum(depth) - depth, depth)
+    function = ids.functions[np.repeat(ids.function_starts[stack], depth) + inner]
+    keys = (rows.series[row] * len(TYPES) + rows.type[row]) * len(rows.frames) + function
+    distinct, place = np.unique(keys, return_inverse=True)
+    own, total = np.zeros(len(distinct), np.uint64), np.zeros(len(distinct), np.uint64)
+    np.add.at(own, place[inner == 0], rows.value[row[inner == 0]])
+    np.add.at(total, place, rows.value[row])
+    rest, function = np.divmod(distinct, len(rows.frames))
+    series, kind = np.divmod(rest, len(TYPES))
     return {
-        "ts": rows.ts[row] // 3600 * 3600,
-        "type": _words(rows.type[row], list(TYPES)),
-        **{name: _label(rows, name, rows.series[row]) for name in ("service", "version", "region")},
-        "func": ids.frame[flat[np.repeat(starts[stack], depth) + inner]],
-        "self": np.where(inner == 0, rows.value[row], 0).astype(np.uint64),
-        "total": rows.value[row],
+        "ts": np.full(len(distinct), rows.ts[chosen[0]] // 3600 * 3600),
+        "type": _words(kind, list(TYPES)),
+        **{name: _label(rows, name, series) for name in ("service", "version", "region")},
+        "func": ids.frame[function],
+        "self": own,
+        "total": total,
     }
 
 
