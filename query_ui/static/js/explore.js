@@ -14,12 +14,11 @@ import {SeriesChart} from './series_chart.js';
 import {current, onChange, update} from './state.js';
 import {showEmpty, showFailure, showProfile} from './states.js';
 import {toggleTheme} from './theme.js';
-import {resolve} from './time.js';
+import {resolve, toWindow, WINDOW_S} from './time.js';
 import {toast} from './toast.js';
 import {TopTable} from './top_table.js';
 import {TYPES, wordsFor} from './units.js';
 
-const WINDOW_S = 10;
 const LOOK_AGAIN_MS = 2000;
 const RELOADS = ['query', 'type', 'from', 'to'];
 
@@ -38,9 +37,8 @@ function question() {
   const {query, type, from, to} = current();
   const start = resolve(from);
   const end = resolve(to);
-  const aligned = (seconds) => Math.floor(seconds / WINDOW_S) * WINDOW_S;
-  if (start === null || end === null) return {query, type, from, to};
-  return {query, type, from: aligned(start), to: Math.max(aligned(end), aligned(start) + WINDOW_S)};
+  if (start === null || end === null || end <= start) return {query, type, from, to};
+  return {query, type, from: toWindow(start), to: Math.max(toWindow(end), toWindow(start) + WINDOW_S)};
 }
 
 async function load() {
@@ -75,7 +73,7 @@ function minShare() {
 function showAnswers(profile, tops, summary, lines) {
   const {type} = current();
   const words = wordsFor(type);
-  const seconds = lines?.covered_s || asked.to - asked.from || 1;
+  const seconds = lines?.covered_s || profile.range.end_s - profile.range.start_s;
   selector.markBad(false);
   byId('selection-error').hidden = true;
   showHeadline(byId('headline'), {...summary, average: summary.seconds / seconds}, type);

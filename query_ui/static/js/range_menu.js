@@ -2,7 +2,7 @@
 import {byId, element} from './dom.js';
 import {attach, option} from './popup.js';
 import {current, update} from './state.js';
-import {duration, rangeTitle, RELATIVE, resolve, secondsBack, shift, typed} from './time.js';
+import {duration, rangeTitle, RELATIVE, resolve, secondsBack, shift, toWindow, typed} from './time.js';
 
 let popup;
 
@@ -26,7 +26,7 @@ export function showRange() {
 
 /** Move the window by its own length. @param {1|-1} direction */
 export function shiftWindow(direction) {
-  const [start, end] = [resolve(current().from), resolve(current().to)];
+  const [start, end] = [current().from, current().to].map((text) => toWindow(resolve(text)));
   if (start !== null && end !== null && end > start) update(shift(start, end, direction), {push: true});
 }
 

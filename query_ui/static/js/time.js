@@ -1,5 +1,6 @@
 // Time ranges: relative ("now-15m") and absolute, always UTC, resolved with the server's clock.
 
+export const WINDOW_S = 10;
 const UNITS = {s: 1, m: 60, h: 3600, d: 86400, w: 604800};
 const WORDS = [[604800, 'week'], [86400, 'day'], [3600, 'hour'], [60, 'minute'], [1, 'second']];
 
@@ -37,6 +38,15 @@ export function resolve(text) {
   if (!match) return null;
   const ms = Date.parse(`${match[1]}T${match[2] || '00:00'}${match[3] || ':00'}Z`);
   return Number.isNaN(ms) ? null : ms / 1000;
+}
+
+/**
+ * The start of the window of 10 s that a time lies in: ranges of whole windows add up.
+ * @param {number|null} seconds Unix
+ * @returns {number|null}
+ */
+export function toWindow(seconds) {
+  return seconds === null ? null : Math.floor(seconds / WINDOW_S) * WINDOW_S;
 }
 
 /**
@@ -109,6 +119,6 @@ export function clock(seconds, other = 0) {
  */
 export function shift(start, end, direction) {
   const length = end - start;
-  const newEnd = Math.min(end + direction * length, Math.floor(now()));
+  const newEnd = Math.min(end + direction * length, toWindow(now()));
   return {from: String(newEnd - length), to: String(newEnd)};
 }
