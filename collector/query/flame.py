@@ -68,9 +68,11 @@ def _rows_under(profile: Profile, path: Sequence[str]) -> I64:
     """Rows of the stacks whose outermost frames are called `path`."""
     lengths = np.diff(profile.starts)
     rows = np.flatnonzero(lengths >= len(path))
+    places = {name: place for place, name in enumerate(dict.fromkeys(path))}
+    named = np.array([places.get(frame.name, -1) for frame in profile.frames], np.int64)
     for level, name in enumerate(path):
-        named = np.array([frame.name == name for frame in profile.frames], np.bool_)
-        rows = rows[named[profile.frame_index[profile.starts[rows + 1] - 1 - level]]]
+        frames = profile.frame_index[profile.starts[rows + 1] - 1 - level]
+        rows = rows[named[frames] == places[name]]
     return rows
 
 

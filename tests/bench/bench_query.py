@@ -94,12 +94,12 @@ def bench_store(folder: Path) -> None:
     fleet = Fleet(
         start_s=START_S,
         windows=24 * 360,
-        services=tuple(f"service-{number:02}" for number in range(10)),
+        services=tuple(f"service-{number:02}" for number in range(6)),
         hosts=2,
         functions=10_000,
         stacks=40_000,
         depth=(10, 50),
-        rows_a_window=25,
+        rows_a_window=20,
     )
     rows = make_rows(fleet)
     started = time.perf_counter()
