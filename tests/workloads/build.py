@@ -37,6 +37,8 @@ def build(name: str, folder: Path, *flags: str) -> list[str]:
         return [
             tool("node"),
             "--perf-basic-prof",
+            "--no-logfile-per-isolate",
+            f"--logfile={folder}/v8.log",
             "--interpreted-frames-native-stack",
             *flags,
             _source("node.js"),
