@@ -1,8 +1,8 @@
 """Kernel stacks of waits begin at the caller of `__schedule`.
 
-Taken by a program, a stack starts with the program itself, the tracepoint's machinery and `__schedule`. How many
-frames these are differs from kernel to kernel, so they are cut off by address. Of a sleeping thread the kernel
-leaves out all its scheduling functions by itself.
+Taken by a program, a stack starts with the program itself, the tracepoint's machinery and `__schedule`. How
+many frames these are differs from kernel to kernel, so they are cut off by address. Of a sleeping thread the
+kernel leaves out all its scheduling functions by itself.
 """
 
 from dataclasses import dataclass

@@ -95,8 +95,8 @@ def check_identity(sched: SchedProgram, running: Workload) -> list[Closed]:
             )
             assert cpu + runq + int(closed.threads.wait_ns[row].sum()) == wall
             assert (ended[0] - began[1]) * 0.999 <= wall <= (ended[1] - began[0]) * 1.001
-            # Both counters begin and end a little apart, and the kernel's leaves stolen time out of CPU time and
-            # a wait still going on out of the run queue's.
+            # Both counters begin and end a little apart, and the kernel's leaves stolen time out of CPU time
+            # and a wait still going on out of the run queue's.
             slack = 0.03 * wall + 15_000_000
             assert abs(cpu - (again[tid].cpu_ns - counted[tid].cpu_ns)) < slack
             assert abs(runq - (again[tid].runq_ns - counted[tid].runq_ns)) < slack + 100_000_000
