@@ -1,6 +1,7 @@
 """The command `fleetprof`: what a person uses in a terminal."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     texts = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names of functions in any script, terminals in any locale
     given = create_parser(next((text for text in texts if not text.startswith("-")), "")).parse_args(texts)
     try:
         code: int = given.run(given)

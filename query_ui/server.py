@@ -7,13 +7,17 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
+from waitress import wasyncore
 from waitress.server import create_server
+from waitress.trigger import trigger
 
 from fleetprof.errors import FleetprofError, InputError, UnavailableError
 
 THREADS = 8
+_WAKE_S = 30.0
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 
 
@@ -22,21 +26,24 @@ class Running:
 
     def __init__(self, app: Flask, host: str, port: int) -> None:
         """Listen and start. Raises UnavailableError when the address cannot be used."""
+        self._sockets: dict[int, Any] = {}
         try:
             self._server = create_server(
-                app,
-                host=host,
-                port=port,
-                threads=THREADS,
-                ident="fleetprof",
-                clear_untrusted_proxy_headers=True,
+                app, map=self._sockets, host=host, port=port, threads=THREADS, ident="fleetprof"
             )
         except OSError as error:
             raise _cannot_listen(host, port, error) from None
         self.host = host
         self.port = int(self._server.effective_port)
-        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
         self._thread.start()
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            wasyncore.loop(timeout=_WAKE_S, map=self._sockets, count=1)
+        self._server.close()
+        wasyncore.close_all(self._sockets)
 
     @property
     def url(self) -> str:
@@ -45,10 +52,13 @@ class Running:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def stop(self) -> None:
-        """Stop accepting and close all connections."""
-        self._server.close()
-        self._server.task_dispatcher.shutdown(timeout=2)
+        """Stop accepting and close all connections; waits until they are."""
+        self._stopping = True
+        for channel in list(self._sockets.values()):
+            if isinstance(channel, trigger):
+                channel.pull_trigger()
         self._thread.join(timeout=5)
+        self._server.task_dispatcher.shutdown(timeout=2)
 
 
 def serve(app: Flask, host: str, port: int) -> Running:

@@ -8,7 +8,7 @@ from typing import Any
 from fleetprof.errors import InputError, UnavailableError
 from query_ui.terminal.call_tree import lines_of
 from query_ui.terminal.client import Client, Parameters
-from query_ui.terminal.tables import average, percent, print_table
+from query_ui.terminal.tables import average, percent, print_table, printable
 
 TREE_SHARE = 0.01
 FORMATS = ("table", "folded", "pprof", "speedscope", "json")
@@ -61,7 +61,7 @@ def run_labels(given: argparse.Namespace) -> int:
     else:
         values = client.json("labels", question)["labels"]
     for value in values:
-        print(value)
+        print(printable(value))
     return 0
 
 

@@ -12,7 +12,7 @@ Row = Sequence[str]
 
 def print_table(out: TextIO, heads: Row, rows: Sequence[Row], left: int) -> None:
     """Print `rows` under `heads`; column `left` is text and comes last, the others are numbers."""
-    safe = [[_printable(cell) for cell in row] for row in rows]
+    safe = [[printable(cell) for cell in row] for row in rows]
     if out.isatty():
         _print_rich(out, heads, safe, left)
     else:
@@ -41,7 +41,7 @@ def _print_plain(out: TextIO, heads: Row, rows: Sequence[Row], left: int) -> Non
         out.write("  ".join(cells).rstrip() + "\n")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """`text` without control characters: names come from other machines and must not drive the terminal."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
