@@ -180,12 +180,12 @@ class _Groups:
     @classmethod
     def of(cls, captures: Captures, rows: Groups, group: Groups, groups: int) -> "_Groups":
         weight_ns = captures.value_ns[rows].astype(np.int64)
+        squares = np.zeros(groups)
+        np.add.at(squares, group, weight_ns.astype(np.float64) ** 2)
         return cls(
             count=sums(captures.count[rows].astype(np.int64), group, groups),
             weight_ns=sums(weight_ns, group, groups),
-            squares=np.bincount(group, weights=weight_ns.astype(np.float64) ** 2, minlength=groups).astype(
-                np.float64
-            ),
+            squares=squares,
         )
 
     def _is_cpu(self) -> Mask:

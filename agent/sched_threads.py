@@ -45,8 +45,8 @@ class ThreadTable:
     def update(self, told: Told, exits: Records) -> ThreadWindow:
         """Close a window: one iterator pass, and the last records of threads that ended before it.
 
-        A thread that is in neither was just ending: out of the kernel's list, but not yet switched out for the
-        last time. It is kept for one more window, in which its last record comes.
+        A thread that is in neither was just ending: out of the kernel's list, but not yet switched out for
+        the last time. It is kept for one more window, in which its last record comes.
         """
         alive, stacks = self._alive(told)
         steady = alive["kind"] != Kind.UNSTEADY

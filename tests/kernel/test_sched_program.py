@@ -161,7 +161,15 @@ def test_hooks_of_this_kernel() -> None:
         assert probe_hooks().state_argument == (btf.tracepoint_arguments("sched_switch") == 4)
 
 
+def bpf_descriptors() -> int:
+    names = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum("bpf" in name for name in names)
+
+
 def test_nothing_stays_attached_after_close() -> None:
+    before = bpf_descriptors()
     with running(BackendOptions()) as sched:
+        assert bpf_descriptors() >= before + 10
         assert sched.object.map_bytes() > 0
     sched.close()
+    assert bpf_descriptors() == before
