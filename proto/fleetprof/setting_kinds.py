@@ -206,6 +206,19 @@ def _listen(text: str) -> Address:
     return parse_address(text, lowest_port=0)
 
 
+def _or_none(kind: Kind, what: str) -> Kind:
+    """The same, or None where the text is empty."""
+    from_text = kind.from_text
+    assert from_text is not None
+    return Kind(
+        f"{kind.allowed}; empty: {what}",
+        lambda text: from_text(text) if text else None,
+        lambda value: None if value == "" else kind.from_toml(value),
+        lambda value: kind.to_toml(value) if value is not None else quote(""),
+        metavar=kind.metavar,
+    )
+
+
 STR = Kind("a text", _string, _string, quote, metavar="TEXT")
 INT = Kind("a whole number", _int, _typed(int, "is not a whole number"), str, metavar="N")
 FLOAT = Kind("a number", _float, _float_toml, repr, metavar="N")
@@ -243,3 +256,5 @@ LISTEN = Kind(
     lambda address: quote(str(address)),
     metavar="HOST:PORT",
 )
+OPTIONAL_PATH = _or_none(PATH, "none")
+OPTIONAL_LISTEN = _or_none(LISTEN, "off")
