@@ -41,7 +41,7 @@ def test_the_agent_without_the_right_to_use_bpf(tmp_path: Path) -> None:
     output = ("--output", str(tmp_path / "x.folded"))
     agent = BIN / "fleetprof-agent"
     done = run(*NO_BPF, agent, "record", "--backend", "core", "--duration", "1s", *output)
-    refused(done, 3, "perf event", "capabilities")
+    refused(done, 3, "perf event", "CAP_PERFMON")
 
 
 def test_a_taken_port(tmp_path: Path) -> None:
