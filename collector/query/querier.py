@@ -31,6 +31,16 @@ class Querier:
         self._asking = Asking(store, limits or Limits())
         self._names = FrameNames(self._asking)
 
+    @property
+    def asking(self) -> Asking:
+        """The store and its limits, for other parts that ask it (collector/compare, collector/releases)."""
+        return self._asking
+
+    @property
+    def names(self) -> FrameNames:
+        """The frames that were looked up lately."""
+        return self._names
+
     def profile(self, query: Query, max_stacks: int | None = 100_000, split_services: bool = True) -> Profile:
         """Stacks with their sums.
 

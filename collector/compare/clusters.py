@@ -1,0 +1,136 @@
+"""What varies: which hosts stand on each side, how long each ran the selection, and what the clusters are.
+
+Hosts are the clusters where both sides have enough of them: what differs between hosts decides whether a
+change is more than chance, however many samples each has. With fewer, slices of time within the hosts are.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from collector.compare.model import Clusters
+from collector.query.asking import Asking
+from collector.query.model import Query
+from collector.query.sources import (
+    Binds,
+    Segment,
+    hosts_condition,
+    segment_condition,
+    series_sql,
+    time_condition,
+)
+from fleetprof.profile_types import WINDOW_NS
+
+I64 = npt.NDArray[np.int64]
+
+WINDOW_S = WINDOW_NS // 1_000_000_000
+MIN_HOSTS = 5
+"""On each side, for hosts to be the clusters. Below, tests of thousands of functions have no power."""
+SLICES = 40
+"""So many slices a side are aimed at."""
+MIN_SLICES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A host that ran a selection: first and last window with samples, and what it reported in between."""
+
+    first_s: int
+    last_s: int
+    windows: I64
+    """Starts of windows, Unix seconds, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The clusters of a comparison: hosts, or slices of `slice_s` seconds within hosts."""
+
+    kind: Clusters
+    slice_s: int
+
+    def bucket(self, seconds: I64) -> I64:
+        """The slice (its start) that each time falls into; 0 when clusters are hosts."""
+        return seconds // self.slice_s * self.slice_s if self.slice_s else np.zeros_like(seconds)
+
+    def bucket_sql(self, binds: Binds) -> str:
+        """The same for `ts` in SQL, as a key."""
+        if not self.slice_s:
+            return "toUInt32(0) AS bucket"
+        step = f"toUInt32({binds.add(self.slice_s)})"
+        return f"intDiv(toUInt32(ts), {step}) * {step} AS bucket"
+
+    def keys(self, presence: dict[str, Presence]) -> dict[tuple[str, int], float]:
+        """(host, slice) → seconds for which the host reported, over the time it ran the selection."""
+        found: dict[tuple[str, int], float] = {}
+        for host, there in presence.items():
+            buckets, counts = np.unique(self.bucket(there.windows), return_counts=True)
+            for bucket, count in zip(buckets.tolist(), counts.tolist(), strict=True):
+                found[host, bucket] = float(count * WINDOW_S)
+        return found
+
+
+def with_host(source: str, query: Query, binds: Binds) -> str:
+    """FROM clause of a subquery by series with the series' `host`."""
+    labels = (
+        f"(SELECT series, any(host) AS host {series_sql(query.matchers, query.range, binds)} GROUP BY series)"
+    )
+    return f"FROM {source} AS x ANY LEFT JOIN {labels} AS y USING series"
+
+
+def load_presence(asking: Asking, query: Query) -> dict[str, Presence]:
+    """The hosts with samples of `query`."""
+    binds = Binds()
+    condition = segment_condition(query, Segment("samples", query.range), binds)
+    source = (
+        "(SELECT series, toUInt32(min(ts)) AS first, toUInt32(max(ts)) AS last "
+        f"FROM samples WHERE {condition} GROUP BY series)"
+    )
+    found = asking.ask(
+        f"SELECT host, min(first) AS first_s, max(last) AS last_s {with_host(source, query, binds)} "
+        "GROUP BY host ORDER BY host",
+        binds,
+    )
+    windows = _load_windows(asking, query)
+    presence = {}
+    for host, first, last in zip(
+        found["host"], found["first_s"].tolist(), found["last_s"].tolist(), strict=True
+    ):
+        reported = windows.get(str(host), np.zeros(0, np.int64))
+        reported = reported[(reported >= first) & (reported <= last)]
+        if not len(reported):  # values without windows (imported profiles): take the time to be covered
+            reported = np.arange(first, last + 1, WINDOW_S, dtype=np.int64)
+        presence[str(host)] = Presence(first, last, reported)
+    return presence
+
+
+def _load_windows(asking: Asking, query: Query) -> dict[str, I64]:
+    """Host → starts of the windows that it reported, ascending, each once."""
+    binds = Binds()
+    found = asking.ask(
+        "SELECT host, groupUniqArray(toUInt32(ts)) AS starts FROM windows "
+        f"WHERE {time_condition(query.range, binds)} AND {hosts_condition(query, binds)} GROUP BY host",
+        binds,
+    )
+    return {
+        str(host): np.sort(np.asarray(starts).astype(np.int64))
+        for host, starts in zip(found["host"], found["starts"], strict=True)
+    }
+
+
+def choose_layout(a: dict[str, Presence], b: dict[str, Presence]) -> Layout:
+    """Hosts where both sides have `MIN_HOSTS`, else slices of time."""
+    if min(len(a), len(b)) >= MIN_HOSTS:
+        return Layout("hosts", 0)
+    windows = min(sum(len(there.windows) for there in side.values()) for side in (a, b))
+    slice_windows = max(-(-windows // SLICES), 1)
+    return Layout("time slices", slice_windows * WINDOW_S)
+
+
+def is_concurrent(a: dict[str, Presence], b: dict[str, Presence]) -> bool:
+    """Whether most of the shorter side's time lies within the other's."""
+    if not a or not b:
+        return False
+    bounds = [(min(t.first_s for t in s.values()), max(t.last_s for t in s.values())) for s in (a, b)]
+    shared = min(bounds[0][1], bounds[1][1]) - max(bounds[0][0], bounds[1][0])
+    return shared >= 0.5 * min(last - first for first, last in bounds) and shared >= 0

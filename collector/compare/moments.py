@@ -1,0 +1,171 @@
+"""Sums by stack and cluster from the store, and what functions the stacks hold.
+
+One statement a side groups the samples by stack and cluster; functions are added up here, once a stack.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from collector.compare.clusters import Layout, Presence, with_host
+from collector.compare.evidence import Evidence, Side
+from collector.compare.functions import unify
+from collector.query.asking import Asking
+from collector.query.definitions import FrameNames, encode_ids, load_stacks, take_ragged
+from collector.query.model import Query
+from collector.query.profiles import UNDEFINED_STACK
+from collector.query.sources import Binds, Segment, segment_condition, series_sql
+from fleetprof.frames import UNSAMPLED, Frame
+
+F8 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Values by cluster and stack; row i belongs to keys[cluster[i]]."""
+
+    keys: list[tuple[str, int]]
+    cluster: I64
+    stack: U64
+    value: U64
+    captures: U64
+
+
+def load_sums(asking: Asking, query: Query, layout: Layout) -> Sums:
+    """The samples of `query`, summed by cluster and stack."""
+    binds = Binds()
+    condition = segment_condition(query, Segment("samples", query.range), binds)
+    source = (
+        f"(SELECT series, stack, {layout.bucket_sql(binds)}, sum(value) AS v, sum(captures) AS c "
+        f"FROM samples WHERE {condition} GROUP BY series, stack, bucket)"
+    )
+    found = asking.ask(
+        "SELECT host, bucket, groupArray(stack) AS stacks, groupArray(value) AS values, "
+        "groupArray(captures) AS counts FROM "
+        "(SELECT host, bucket, stack, sum(v) AS value, sum(c) AS captures "
+        f"{with_host(source, query, binds)} GROUP BY host, bucket, stack) "
+        "GROUP BY host, bucket ORDER BY host, bucket",
+        binds,
+    )
+    keys = [(str(host), int(bucket)) for host, bucket in zip(found["host"], found["bucket"], strict=True)]
+    lengths = [len(stacks) for stacks in found["stacks"]]
+    stack, value, captures = (_joined(found[name]) for name in ("stacks", "values", "counts"))
+    return Sums(keys, np.repeat(np.arange(len(keys)), lengths), stack, value, captures)
+
+
+def _joined(parts: npt.NDArray[np.object_]) -> U64:
+    return np.concatenate([np.empty(0, np.uint64), *(np.asarray(part, np.uint64) for part in parts)])
+
+
+def gather(
+    asking: Asking,
+    names: FrameNames,
+    queries: tuple[Query, Query],
+    presence: tuple[dict[str, Presence], dict[str, Presence]],
+    layout: Layout,
+) -> tuple[Evidence, list[Frame]]:
+    """The evidence of both sides, and the functions that it indexes."""
+    sums = (load_sums(asking, queries[0], layout), load_sums(asking, queries[1], layout))
+    seconds = (layout.keys(presence[0]), layout.keys(presence[1]))
+    clusters = sorted({*sums[0].keys, *sums[1].keys, *seconds[0], *seconds[1]})
+    stacks: U64 = np.unique(np.concatenate([sums[0].stack, sums[1].stack]))
+    a, b = (_side(sums[i], seconds[i], clusters, stacks) for i in range(2))
+    frames, frame_index, starts = _load_frames(asking, names, queries, stacks)
+    in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in (a, b))
+    functions, codes = unify(frames, in_a, in_b)
+    index = codes[frame_index]
+    return (
+        Evidence(
+            clusters=clusters,
+            stacks=stacks,
+            frame_index=index,
+            starts=starts,
+            a=a,
+            b=b,
+            holds=_holds(index, starts, len(functions)),
+            ends_in=_incidence(index[starts[:-1]], np.arange(len(stacks)), len(functions), len(stacks)),
+        ),
+        functions,
+    )
+
+
+def _side(
+    sums: Sums, seconds: dict[tuple[str, int], float], clusters: list[tuple[str, int]], stacks: U64
+) -> Side:
+    place = {key: number for number, key in enumerate(clusters)}
+    column = np.array([place[key] for key in sums.keys], np.int64)[sums.cluster]
+    row = np.searchsorted(stacks, sums.stack)
+    shape = (len(stacks), len(clusters))
+    values = sparse.coo_array((sums.value.astype(np.float64), (row, column)), shape).tocsr()
+    covered = np.array([seconds.get(key, 0.0) for key in clusters])
+    time = np.bincount(column, sums.value.astype(np.float64), len(clusters)).astype(np.float64)
+    return Side(
+        values=values,
+        captures=np.bincount(row, sums.captures.astype(np.float64), len(stacks)).astype(np.float64),
+        time=time,
+        seconds=covered,
+        present=(covered > 0) | (time > 0),
+    )
+
+
+def _load_frames(
+    asking: Asking,
+    names: FrameNames,
+    queries: tuple[Query, Query],
+    stacks: U64,
+) -> tuple[list[Frame], npt.NDArray[np.int32], I64]:
+    """(frames, frame_index, starts) of `stacks`; every stack has at least one frame."""
+    services = sorted({name for query in queries for name in _load_services(asking, query)})
+    binds = Binds()
+    chosen = " UNION ALL ".join(
+        f"SELECT stack FROM samples WHERE {segment_condition(query, Segment('samples', query.range), binds)}"
+        for query in queries
+    )
+    defined = load_stacks(asking, services, stacks, (chosen, binds))
+    codes, distinct = encode_ids(defined.frames)
+    frames = names.load(distinct)
+    unsampled, undefined = len(frames), len(frames) + 1
+    frames += [UNSAMPLED, UNDEFINED_STACK]
+    # Two more rows stand behind the defined stacks: the empty stack and the undefined one.
+    flat = np.append(codes, np.array([unsampled, undefined], np.int32))
+    bounds = np.append(defined.starts, defined.starts[-1] + np.array([1, 2]))
+    rows = np.searchsorted(defined.ids, stacks)
+    known = rows < len(defined.ids)
+    known[known] = defined.ids[rows[known]] == stacks[known]
+    rows = np.where(known, rows, len(defined.ids) + 1)
+    rows[stacks == 0] = len(defined.ids)
+    frame_index, starts = take_ragged(flat, bounds, rows)
+    return frames, frame_index, starts
+
+
+def _load_services(asking: Asking, query: Query) -> list[str]:
+    binds = Binds()
+    found = asking.ask(f"SELECT DISTINCT service {series_sql(query.matchers, query.range, binds)}", binds)
+    return [str(name) for name in found["service"]]
+
+
+def _seen(side: Side, frame_index: npt.NDArray[np.int32], starts: I64, frames: int) -> npt.NDArray[np.bool_]:
+    """Which frames are in a stack that this side has."""
+    there = np.diff(side.values.indptr) > 0
+    seen = np.zeros(frames, np.bool_)
+    seen[frame_index[np.repeat(there, np.diff(starts))]] = True
+    return seen
+
+
+def _holds(index: npt.NDArray[np.int32], starts: I64, functions: int) -> sparse.csr_array:
+    """Function × stack; a function that recurs in a stack counts once."""
+    stacks = len(starts) - 1
+    stack_of = np.repeat(np.arange(stacks, dtype=np.int64), np.diff(starts))
+    pairs = np.unique(index.astype(np.int64) * max(stacks, 1) + stack_of)
+    return _incidence(pairs // max(stacks, 1), pairs % max(stacks, 1), functions, stacks)
+
+
+def _incidence(
+    functions: npt.NDArray[np.integer], stacks: npt.NDArray[np.integer], rows: int, columns: int
+) -> sparse.csr_array:
+    ones = np.ones(len(functions))
+    return sparse.coo_array((ones, (functions, stacks)), (rows, columns)).tocsr()
