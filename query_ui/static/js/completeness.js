@@ -21,7 +21,7 @@ export function startCompleteness() {
 export function showCompleteness(completeness, resolution, exact) {
   const {share, windows_expected: expected} = completeness;
   const chip = byId('completeness');
-  chip.hidden = !expected;
+  byId('completeness-anchor').hidden = !expected;
   chip.classList.toggle('warn', share < WARN_BELOW);
   byId('completeness-ring').setAttribute('stroke-dasharray', `${share * 100} 100`);
   byId('completeness-title').replaceChildren(element('b', {}, shown(share)), ' complete');

@@ -80,6 +80,7 @@ function showAnswers(profile, tops, summary, lines) {
   showCompleteness(profile.completeness, profile.resolution, profile.exact);
   if (!profile.flame.whole) {
     panel.clear();
+    byId('headline').replaceChildren(element('span', {class: 'faint'}, 'No data.'));
     const waiting = /^No data yet/.test(profile.explanation);
     showEmpty(profile.explanation, waiting);
     if (waiting) lookAgain = setTimeout(load, LOOK_AGAIN_MS);
@@ -100,7 +101,7 @@ function fail(failure) {
   selector.markBad(isSelector);
   panel.clear();
   byId('headline').replaceChildren(element('span', {class: 'faint'}, 'No answer.'));
-  byId('completeness').hidden = true;
+  byId('completeness-anchor').hidden = true;
   showFailure(failure, load);
 }
 

@@ -44,8 +44,8 @@ function fill() {
 }
 
 function absoluteForm(from, to) {
-  const start = field('From', resolve(from));
-  const end = field('To', resolve(to));
+  const start = field('From', toWindow(resolve(from)));
+  const end = field('To', toWindow(resolve(to)));
   const note = element('p', {class: 'faint', role: 'status'}, 'Shown in UTC.');
   const apply = element('button', {type: 'submit', class: 'btn small primary'}, 'Apply');
   const form = element('form', {}, start.label, end.label, note, apply);

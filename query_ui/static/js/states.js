@@ -6,6 +6,7 @@ import {update} from './state.js';
 export function showProfile() {
   byId('profile-state').hidden = true;
   byId('split').hidden = false;
+  byId('path-row').hidden = false;
   byId('details').hidden = false;
 }
 
@@ -18,7 +19,7 @@ export function showEmpty(explanation, waiting) {
   const guess = /"([^"]+)" has never sent data\..*Did you mean (.+)\?/.exec(explanation);
   const actions = [];
   if (guess) actions.push(button(`Use ${guess[2]}`, () => replaceInSelector(guess[1], guess[2]), 'btn'));
-  if (!waiting) actions.push(button('Last 24 hours', () => update({from: 'now-24h', to: 'now'}, {push: true}), 'btn'));
+  if (!waiting && !guess) actions.push(button('Last 24 hours', () => update({from: 'now-24h', to: 'now'}, {push: true}), 'btn'));
   if (!waiting && new URLSearchParams(location.search).get('query')) {
     actions.push(button('Clear filters', () => update({query: ''}, {push: true}), 'btn ghost'));
   }
@@ -49,5 +50,6 @@ function show(title, text, actions) {
   byId('profile-state').replaceChildren(state);
   byId('profile-state').hidden = false;
   byId('split').hidden = true;
+  byId('path-row').hidden = true;
   byId('details').hidden = true;
 }

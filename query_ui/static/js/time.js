@@ -76,6 +76,13 @@ export function duration(seconds) {
   return hours ? `${hours} h ${minutes} min` : `${minutes} min`;
 }
 
+/** "15 minutes", "hour", "24 hours", "7 days": what stands after "Last". */
+function recent(seconds) {
+  if (seconds === 86400) return '24 hours';
+  if (seconds % 604800 === 0) return `${seconds / 86400} days`;
+  return duration(seconds).replace(/^1 /, '');
+}
+
 /**
  * The label of a range: "Last 15 minutes" or "Thu 19 Nov, 09:00 – 15:00".
  * @param {string} from
@@ -84,7 +91,7 @@ export function duration(seconds) {
  */
 export function rangeTitle(from, to) {
   const back = secondsBack(from);
-  if (back && to === 'now') return `Last ${duration(back).replace(/^1 (?=hour|day|week|minute)/, '')}`;
+  if (back && to === 'now') return `Last ${recent(back)}`;
   const [start, end] = [resolve(from), resolve(to)];
   if (start === null || end === null) return 'Time range';
   const sameDay = day(start) === day(end);
