@@ -126,7 +126,14 @@ def _run(data: Path, host: str, port: int) -> None:
         raise InputError(
             f"There is no data folder at {data}.", "Name one with --data, or start: fleetprof up."
         )
-    store = open_store(data)
+    try:
+        store = open_store(data)
+    except UnavailableError as error:
+        raise UnavailableError(
+            error.message,
+            f"{error.hint} Where a collector has it open, the pages come from the collector's own process: "
+            "fleetprof up.",
+        ) from None
     try:
         migrate(store)
         running = serve(create_app(Querier(store)), host, port)
