@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 from waitress import wasyncore
-from waitress.server import create_server
+from waitress.server import MultiSocketServer, create_server
 from waitress.trigger import trigger
 
 from fleetprof.errors import FleetprofError, InputError, UnavailableError
@@ -34,7 +34,7 @@ class Running:
         except OSError as error:
             raise _cannot_listen(host, port, error) from None
         self.host = host
-        self.port = int(self._server.effective_port)
+        self.port = _port_of(self._server)
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
         self._thread.start()
@@ -59,6 +59,13 @@ class Running:
                 channel.pull_trigger()
         self._thread.join(timeout=5)
         self._server.task_dispatcher.shutdown(timeout=2)
+
+
+def _port_of(server: Any) -> int:
+    """The port listened on. A name such as localhost can stand for several addresses, each with a socket."""
+    if isinstance(server, MultiSocketServer):
+        return int(server.effective_listen[0][1])
+    return int(server.effective_port)
 
 
 def serve(app: Flask, host: str, port: int) -> Running:

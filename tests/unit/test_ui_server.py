@@ -26,6 +26,24 @@ def test_serves_on_a_free_port_until_stopped() -> None:
         assert probe.connect_ex(("127.0.0.1", running.port)) != 0
 
 
+def test_name_of_several_addresses_is_served_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    both = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        running = serve(hello(), "both.test", port)
+    assert running.port == port
+    for host in ("127.0.0.1", "[::1]"):
+        with urllib.request.urlopen(f"http://{host}:{port}/") as answer:
+            assert answer.read() == b"hello"
+    running.stop()
+
+
 def test_port_can_be_used_again_after_stop() -> None:
     first = serve(hello(), "127.0.0.1", 0)
     urllib.request.urlopen(first.url).read()
