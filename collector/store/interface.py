@@ -32,8 +32,8 @@ class Store(Protocol):
         """Run a SELECT and return its columns (empty arrays when no row matched).
 
         DateTime columns are Unix seconds (uint32), Date columns days since the epoch (int32). Raises
-        StoreError with ClickHouse's code on failure, QueryTooLong on a time-out, StoreBusy where later may work
-        (store/errors.py).
+        StoreError with ClickHouse's code on failure, QueryTooLong on a time-out, StoreBusy where later may
+        work (store/errors.py).
         """
         ...
 

@@ -2,11 +2,11 @@
 
 Each life of the collector is a process of its own:
 
-    python -m tests.store.crash_rounds FOLDER collect [N]   # push what is not acknowledged; die after N inserts
+    python -m tests.store.crash_rounds FOLDER collect [N]   # push what waits; die after N inserts
     python -m tests.store.crash_rounds FOLDER report        # print as JSON what the tables hold
 
-`between` and `anywhere` run such lives: killed at every step of a batch, or at random moments. The value of an
-agent's window s is 4**s on every row, so a sum's digits in base 4 tell how often each window was counted.
+`between` and `anywhere` run such lives: killed at every step of a batch, or at random moments. The value of
+an agent's window s is 4**s on every row, so a sum's digits in base 4 tell how often each window was counted.
 """
 
 import json
@@ -129,7 +129,7 @@ def life(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def between(folder: Path) -> int:
-    """Kill a collector after each of a batch's inserts, and before the first; returns how many were killed."""
+    """Kill a collector after each insert of a batch, and before the first; returns how many were killed."""
     lives = (life(folder, "collect", str(inserts)) for inserts in range(TABLES + 1))
     return sum(each.wait(60) == -signal.SIGKILL for each in lives)
 
