@@ -1,19 +1,17 @@
 """Compare two selections: presence → clusters → sums → estimates → decisions → words."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from collector.compare import words
 from collector.compare.check import check_comparable, check_disjoint, check_filled
-from collector.compare.clusters import Layout, Presence, choose_layout, is_concurrent, load_presence
+from collector.compare.clusters import Presence, choose_layout, is_concurrent, load_presence
 from collector.compare.decide import detectable, estimate_effects, false_discovery_rates, one_sided
-from collector.compare.estimate import Factor, Measured, Pair, common_factor
-from collector.compare.evidence import Evidence, Side
+from collector.compare.design import Design
+from collector.compare.estimate import Factor
+from collector.compare.evidence import Side
 from collector.compare.model import (
-    F8,
     UNITS,
     Arm,
     Comparison,
@@ -24,7 +22,6 @@ from collector.compare.model import (
     Unit,
 )
 from collector.compare.moments import gather
-from collector.compare.time_slices import inflation
 from collector.query.asking import Asking
 from collector.query.completeness import load_coverage
 from collector.query.definitions import FrameNames
@@ -45,9 +42,12 @@ def compare(
     unit: Unit = "share",
     effect: SmallestEffect | None = None,
     q: float = Q,
+    before: tuple[Query, Query] | None = None,
 ) -> Comparison:
     """What changed from A to B, function by function.
 
+    `before`: what the hosts of A and of B ran earlier, so that how they differed anyway is taken out
+    (difference in differences); without effect where time slices have to be the clusters.
     Raises InputError for selections that are the same, overlap, or have no samples; as a Querier's methods
     for what the store cannot do.
     """
@@ -55,58 +55,67 @@ def compare(
         raise InputError(f'Unknown unit "{unit}".', f"Known: {', '.join(UNITS)}.")
     check_comparable(a, b)
     asking, names = _opened(source)
-    presence = load_presence(asking, a), load_presence(asking, b)
+    presence = [load_presence(asking, a), load_presence(asking, b)]
     for side, query, there in zip("AB", (a, b), presence, strict=True):
         check_filled(asking, side, query, len(there))
     check_disjoint(asking, a, b)
     layout = choose_layout(*presence)
-    evidence, frames = gather(asking, names, (a, b), presence, layout)
+    queries = [a, b]
+    if before and not layout.slice_s:
+        queries += before
+        presence += [load_presence(asking, query) for query in before]
+    evidence, frames = gather(asking, names, queries, presence, layout)
     arms = (_arm(asking, a, evidence.a, presence[0]), _arm(asking, b, evidence.b, presence[1]))
-    return conclude(
-        evidence, frames, arms, layout, is_concurrent(*presence), unit, effect or SmallestEffect(), q
-    )
+    design = Design(evidence, unit, layout, is_concurrent(*presence[:2]))
+    return conclude(design, frames, arms, effect or SmallestEffect(), q)
 
 
 def conclude(
-    evidence: Evidence,
-    frames: list[Frame],
-    arms: tuple[Arm, Arm],
-    layout: Layout,
-    concurrent: bool,
-    unit: Unit,
-    effect: SmallestEffect,
-    q: float,
+    design: Design, frames: list[Frame], arms: tuple[Arm, Arm], effect: SmallestEffect, q: float
 ) -> Comparison:
     """The statistics of a comparison whose sums are known."""
-    paired = bool((evidence.a.present == evidence.b.present).all())
-    design = _Design(evidence, unit, paired, inflation(evidence) if layout.slice_s else 1.0)
-    factor = common_factor(design.pair(own=True)) if unit == "share" else Factor.none(len(evidence.clusters))
-    floor = _floor(arms[0], unit, effect)
-    own, total = (estimate_effects(design.pair(own), factor, floor, effect.relative) for own in (True, False))
+    now, before = design.factors()
+    floor = _floor(arms[0], design.unit, effect)
+    own, total = (
+        estimate_effects(
+            (design.pair(own), now),
+            (design.pair(own, earlier=True), before) if before else None,
+            floor,
+            effect.relative,
+        )
+        for own in (True, False)
+    )
     own, total = _decide(own, total, q)
     cpu = _cpu_change(design, arms, effect)
-    method = Method(
-        clusters=layout.kind,
-        paired=paired,
-        concurrent=concurrent,
-        slice_s=layout.slice_s,
-        factor=factor.value,
-        q=q,
-        sentence=words.describe_method(arms, layout, paired, concurrent),
-    )
     return Comparison(
-        unit=unit,
+        unit=design.unit,
         a=arms[0],
         b=arms[1],
         frames=frames,
         own=own,
         total=total,
         cpu=cpu,
-        method=method,
+        method=_method(design, arms, now.value, q),
         effect=effect,
         verdict=words.describe_verdict(cpu, own, total),
-        visible=words.describe_visible(total, unit, q),
-        evidence=evidence,
+        visible=words.describe_visible(total, design.unit, q),
+        evidence=design.evidence,
+    )
+
+
+def _method(design: Design, arms: tuple[Arm, Arm], factor: float, q: float) -> Method:
+    layout, paired = design.layout, design.paired
+    return Method(
+        clusters=layout.kind,
+        paired=paired,
+        concurrent=design.concurrent,
+        adjusted=design.evidence.before is not None,
+        slice_s=layout.slice_s,
+        factor=factor,
+        q=q,
+        sentence=words.describe_method(
+            arms, layout, paired, design.concurrent, design.evidence.before is not None
+        ),
     )
 
 
@@ -127,37 +136,6 @@ def _arm(asking: Asking, query: Query, side: Side, presence: dict[str, Presence]
         host_seconds=float(side.seconds.sum()),
         completeness=load_coverage(asking, query).completeness,
     )
-
-
-class _Design(NamedTuple):
-    """How sums become rates: what they are divided by, and what depends on what."""
-
-    evidence: Evidence
-    unit: Unit
-    paired: bool
-    inflation: float
-
-    def pair(self, own: bool) -> Pair:
-        """Both sides, functions' own values or those with calls."""
-        members = self.evidence.ends_in if own else self.evidence.holds
-        a, b = (
-            Measured((members @ side.values).tocsr(), self._base(side), members @ side.captures)
-            for side in (self.evidence.a, self.evidence.b)
-        )
-        return Pair(a, b, paired=self.paired, inflation=self.inflation)
-
-    def _base(self, side: Side) -> F8:
-        return side.time if self.unit == "share" else side.seconds * 1e9
-
-    def whole(self) -> Pair:
-        """The selections' CPU as one function, per host."""
-        a, b = (
-            Measured(
-                sparse.csr_array(side.time[None, :]), side.seconds * 1e9, np.array([side.captures.sum()])
-            )
-            for side in (self.evidence.a, self.evidence.b)
-        )
-        return Pair(a, b, paired=self.paired, inflation=self.inflation)
 
 
 def _floor(a: Arm, unit: Unit, effect: SmallestEffect) -> float:
@@ -182,11 +160,12 @@ def _decide(own: Effects, total: Effects, q: float) -> tuple[Effects, Effects]:
     return parts[0], parts[1]
 
 
-def _cpu_change(design: _Design, arms: tuple[Arm, Arm], effect: SmallestEffect) -> CpuChange:
+def _cpu_change(design: Design, arms: tuple[Arm, Arm], effect: SmallestEffect) -> CpuChange:
     """The test of CPU per host."""
-    pair = design.whole()
+    none = Factor.none(len(design.evidence.clusters))
     floor = max(effect.cores, effect.absolute * arms[0].cores_per_host)
-    found = estimate_effects(pair, Factor.none(len(pair.a.base)), floor, effect.relative)
+    earlier = (design.whole(earlier=True), none) if design.evidence.before else None
+    found = estimate_effects((design.whole(), none), earlier, floor, effect.relative)
     more = one_sided(found.net, found.margin, found.net_se, found.df)
     return CpuChange(
         a=float(found.a[0]),

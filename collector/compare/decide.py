@@ -8,8 +8,8 @@ from collector.compare.estimate import (
     Factor,
     Pair,
     beyond,
+    difference,
     quantile,
-    variances,
 )
 from collector.compare.model import Effects
 
@@ -21,18 +21,23 @@ MIN_CAPTURES = 100
 POWER = 0.8
 
 
-def estimate_effects(pair: Pair, factor: Factor, floor: float, relative: float) -> Effects:
+def estimate_effects(
+    now: tuple[Pair, Factor], before: tuple[Pair, Factor] | None, floor: float, relative: float
+) -> Effects:
     """Effects of all functions, not yet decided (q, detectable and significant are still open).
 
-    The smallest effect is max(floor, relative · A's value).
+    With `before` (on the same columns), changes are those of the difference between the sides. The smallest
+    effect is max(floor, relative · A's value).
     """
+    pair, factor = now
+    plain, adjusted = difference(pair, Factor.none(len(pair.a.base))), difference(pair, factor)
+    if before:
+        plain = plain.minus(difference(before[0], Factor.none(len(pair.a.base))))
+        adjusted = adjusted.minus(difference(*before))
     a, b = pair.a.rate, pair.b.rate
-    plain = variances(pair, 1.0, Factor.none(len(pair.a.base)).influence)
-    se, df = np.sqrt(plain.of_difference()), pair.degrees(plain)
+    delta, (se, df) = plain.value, plain.spread(pair)
     half = quantile((1 + LEVEL) / 2, df) * se
-    adjusted = variances(pair, factor.value, factor.influence)
-    net, net_se = factor.value * b - a, np.sqrt(adjusted.of_difference())
-    net_df = pair.degrees(adjusted)
+    net, (net_se, net_df) = adjusted.value, adjusted.spread(pair)
     margin = np.maximum(floor, relative * a)
     captures = pair.a.captures + pair.b.captures
     tested = (captures >= MIN_CAPTURES) & (net_df >= 0.5) & (net_se > 0)
@@ -41,9 +46,9 @@ def estimate_effects(pair: Pair, factor: Factor, floor: float, relative: float) 
     return Effects(
         a=a,
         b=b,
-        delta=b - a,
-        low=b - a - half,
-        high=b - a + half,
+        delta=delta,
+        low=delta - half,
+        high=delta + half,
         net=net,
         net_se=net_se,
         df=net_df,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy import special
 
 from collector.compare.evidence import Sparse
+from collector.compare.influence import Influence
 
 F8 = npt.NDArray[np.float64]
 
@@ -61,31 +62,24 @@ class Measured:
         squares = float((self.leverage**2).sum())
         return 1 / squares if squares else 0.0
 
-    def scaled(self) -> tuple[Sparse, F8]:
-        """(values, base), both so scaled that values − rate·base is each cluster's influence."""
+    def influence(self) -> Influence:
+        """Of each cluster on each rate, enlarged for its leverage."""
         whole = self.base.sum() or 1.0
         scale = 1 / (whole * np.sqrt(np.maximum(1 - self.leverage, 1e-9)))
-        return self.values.multiply(scale[None, :]).tocsr(), self.base * scale
+        x = self.values.multiply(scale[None, :]).tocsr()
+        return Influence(x, -self.rate[:, None], (self.base * scale)[:, None])
 
-
-@dataclass(frozen=True, slots=True)
-class Variances:
-    """By function: variance of each side's rate, and their covariance."""
-
-    a: F8
-    b: F8
-    both: F8
-    least: F8
-    """What sampling alone makes of the difference's variance."""
-
-    def of_difference(self) -> F8:
-        """Of b − a."""
-        return np.maximum(self.a + self.b - 2 * self.both, self.least)
+    def least(self) -> F8:
+        """Variance of each rate by sampling alone: n captured samples vary by 1/√n, so does a first one."""
+        rate, known = self.rate, self.captures > 0
+        per_capture = float(rate[known].sum() / self.captures[known].sum()) if known.any() else 0.0
+        found: F8 = np.where(known, rate**2 / np.maximum(self.captures, 1), per_capture**2)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Both sides on the same columns."""
+    """Both sides, on the same columns."""
 
     a: Measured
     b: Measured
@@ -93,90 +87,77 @@ class Pair:
     inflation: float = 1.0
     """What variances are multiplied with, for clusters that depend on each other."""
 
-    def degrees(self, variances: Variances) -> F8:
-        """Satterthwaite's degrees of freedom; of differences when paired."""
-        free_a, free_b = self.a.effective - 1, self.b.effective - 1
-        if self.paired:
-            return np.full(len(variances.a), max(min(free_a, free_b), 0.0))
-        below = variances.a**2 / max(free_a, 1e-9) + variances.b**2 / max(free_b, 1e-9)
-        whole = (variances.a + variances.b) ** 2
-        least = max(min(free_a, free_b), 0.0)
-        degrees: F8 = np.divide(whole, below, out=np.full(len(whole), least), where=below > 0)
-        return degrees
-
-    def influence(self, weights_a: F8, weights_b: F8) -> tuple[F8, F8]:
-        """By cluster: influence of weighted sums of rates, Σ w·rate, of either side."""
-        found: list[F8] = []
-        for side, weights in ((self.a, weights_a), (self.b, weights_b)):
-            values, base = side.scaled()
-            found.append(weights @ values - float(weights @ side.rate) * base)
-        return found[0], found[1]
-
-
-def variances(pair: Pair, factor: float, common: tuple[F8, F8]) -> Variances:
-    """Variances of rate A and of factor·rate B, where the factor's log has influences `common` of A and B.
-
-    With factor 1 and no influences these are the plain ones. Sampling itself sets a lower bound: n captured
-    samples have a relative variance of at least 1/n.
-    """
-    (xa, da), (xb, db) = pair.a.scaled(), pair.b.scaled()
-    pa, pb = pair.a.rate, pair.b.rate
-    # Net = factor·pB − pA and factor = exp(gA − gB): to first order A's influence on −net is
-    # ψA − factor·pB·γA, and B's on net is factor·(ψB − pB·γB), with ψ = x − p·d.
-    slope_a, slope_b = factor * pb, pb
-    ya, yb = common
-    var_a = _square(xa, pa, da, slope_a, ya)
-    var_b = factor**2 * _square(xb, pb, db, slope_b, yb)
-    both = np.zeros_like(var_a)
-    if (pair.a.base * pair.b.base).any():
-        both = factor * _product(xa, pa, da, slope_a, ya, xb, pb, db, slope_b, yb)
-    least_a, least_b = _least(pa, pair.a.captures), factor**2 * _least(pb, pair.b.captures)
-    grown = pair.inflation
-    return Variances(
-        np.maximum(grown * var_a, least_a),
-        np.maximum(grown * var_b, least_b),
-        grown * both,
-        least_a + least_b,
-    )
-
-
-def _least(rate: F8, captures: F8) -> F8:
-    """Variance of a rate by sampling alone; of a function that was never sampled, that of one sample."""
-    known = captures > 0
-    per_capture = rate.sum() and float(rate[known].sum() / max(captures[known].sum(), 1))
-    least: F8 = np.where(known, rate**2 / np.maximum(captures, 1), per_capture**2)
-    return least
-
-
-def _square(x: Sparse, p: F8, d: F8, slope: F8, y: F8) -> F8:
-    """By function: Σ over clusters of (x − p·d − slope·y)²."""
-    total = np.asarray(x.multiply(x).sum(axis=1)).ravel()
-    total = total - 2 * p * (x @ d) - 2 * slope * (x @ y)
-    total = total + p**2 * float(d @ d) + 2 * p * slope * float(d @ y) + slope**2 * float(y @ y)
-    squares: F8 = np.maximum(total, 0.0)
-    return squares
-
-
-def _product(xa: Sparse, pa: F8, da: F8, sa: F8, ya: F8, xb: Sparse, pb: F8, db: F8, sb: F8, yb: F8) -> F8:
-    """By function: Σ over clusters of (xa − pa·da − sa·ya)·(xb − pb·db − sb·yb)."""
-    total = np.asarray(xa.multiply(xb).sum(axis=1)).ravel()
-    total = total - pb * (xa @ db) - sb * (xa @ yb) - pa * (xb @ da) - sa * (xb @ ya)
-    total = total + pa * pb * float(da @ db) + pa * sb * float(da @ yb)
-    products: F8 = total + sa * pb * float(ya @ db) + sa * sb * float(ya @ yb)
-    return products
-
 
 @dataclass(frozen=True, slots=True)
 class Factor:
     """The common factor of all functions' shares: what B's are multiplied with, and its log's influences."""
 
     value: float
-    influence: tuple[F8, F8]
+    a: F8
+    b: F8
+    """By cluster: how much either side's data moves the log."""
 
     @classmethod
     def none(cls, clusters: int) -> "Factor":
         """No common factor is taken out."""
-        return cls(1.0, (np.zeros(clusters), np.zeros(clusters)))
+        return cls(1.0, np.zeros(clusters), np.zeros(clusters))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """factor·B − A by function, with how much each side's clusters and sampling move it."""
+
+    value: F8
+    of_a: Influence
+    """On −value."""
+    of_b: Influence
+    least: F8
+
+    def minus(self, before: "Difference") -> "Difference":
+        """How much more the sides differ than they did before (difference in differences)."""
+        return Difference(
+            self.value - before.value,
+            self.of_a.plus(before.of_a, -1.0),
+            self.of_b.plus(before.of_b, -1.0),
+            self.least + before.least,
+        )
+
+    def spread(self, pair: Pair) -> tuple[F8, F8]:
+        """(standard error, degrees of freedom) of the value."""
+        a, b = pair.inflation * self.of_a.squares(), pair.inflation * self.of_b.squares()
+        both = pair.inflation * self.of_a.products(self.of_b)
+        return np.sqrt(np.maximum(a + b - 2 * both, self.least)), _degrees(pair, a, b)
+
+
+def difference(pair: Pair, factor: Factor) -> Difference:
+    """The difference of the pair's rates.
+
+    To first order A moves −value by ψ − factor·pB·γ and B moves it by factor·(ψ − pB·γ), where ψ are the
+    influences on the rates and γ those on the log of the factor.
+    """
+    slope = -factor.value * pair.b.rate[:, None]
+    nothing = Influence(0 * pair.a.values, slope, factor.a[:, None])
+    of_a = pair.a.influence().plus(nothing)
+    scaled = pair.b.influence()
+    scaled = Influence(factor.value * scaled.x, factor.value * scaled.u, scaled.v)
+    of_b = scaled.plus(Influence(0 * pair.b.values, slope, factor.b[:, None]))
+    return Difference(
+        factor.value * pair.b.rate - pair.a.rate,
+        of_a,
+        of_b,
+        pair.a.least() + factor.value**2 * pair.b.least(),
+    )
+
+
+def _degrees(pair: Pair, a: F8, b: F8) -> F8:
+    """Satterthwaite's degrees of freedom of variances `a` and `b`; of differences when paired."""
+    free_a, free_b = pair.a.effective - 1, pair.b.effective - 1
+    least = max(min(free_a, free_b), 0.0)
+    if pair.paired:
+        return np.full(len(a), least)
+    below = a**2 / max(free_a, 1e-9) + b**2 / max(free_b, 1e-9)
+    degrees: F8 = np.divide((a + b) ** 2, below, out=np.full(len(a), least), where=below > 0)
+    return degrees
 
 
 def common_factor(pair: Pair) -> Factor:
@@ -188,19 +169,24 @@ def common_factor(pair: Pair) -> Factor:
     rows = np.flatnonzero(usable)
     pa, pb = pair.a.rate[rows], pair.b.rate[rows]
     logs = np.log(pb / pa)
-    plain = variances(pair, 1.0, Factor.none(clusters).influence)
-    spread = plain.of_difference()[rows] / (pa * pb)
+    error, _ = difference(pair, Factor.none(clusters)).spread(pair)
     order = np.argsort(logs, kind="stable")
     cut = int(len(order) * TRIMMED)
     kept = order[cut : len(order) - cut]
-    weights = 1 / spread[kept]
+    weights = pa[kept] * pb[kept] / error[rows[kept]] ** 2
     weights = np.minimum(weights, 4 * np.median(weights))
     weights = weights / weights.sum()
     value = float(np.exp(-(weights @ logs[kept])))
-    weights_a, weights_b = np.zeros(len(usable)), np.zeros(len(usable))
-    weights_a[rows[kept]] = weights / pa[kept]
-    weights_b[rows[kept]] = weights / pb[kept]
-    return Factor(value, pair.influence(weights_a, weights_b))
+    return Factor(value, *(_weighted(side, rows[kept], weights) for side in (pair.a, pair.b)))
+
+
+def _weighted(side: Measured, rows: npt.NDArray[np.int64], weights: F8) -> F8:
+    """By cluster: the influence on Σ weight·log(rate)."""
+    of_rate = np.zeros(len(side.captures))
+    of_rate[rows] = weights / side.rate[rows]
+    influence = side.influence()
+    found: F8 = of_rate @ influence.x + influence.v @ (of_rate @ influence.u)
+    return found
 
 
 def quantile(level: float | F8, df: F8) -> F8:

@@ -43,6 +43,8 @@ class Evidence:
     """Stack i is frame_index[starts[i]:starts[i + 1]], leaf first; it indexes Comparison.frames."""
     a: Side
     b: Side
+    before: tuple[Side, Side] | None
+    """What A and B were before, to take out how they differed anyway."""
     holds: Sparse
     """Function × stack: 1 where the stack holds the function."""
     ends_in: Sparse

@@ -116,6 +116,8 @@ class Method:
     """The same hosts (or slices) stand on both sides, so that their differences are compared."""
     concurrent: bool
     """Both sides ran at the same time; else whatever changed meanwhile (traffic, time of day) counts, too."""
+    adjusted: bool
+    """How the sides differed before is taken out (difference in differences)."""
     slice_s: int
     """Length of a time slice; 0 for hosts."""
     factor: float

@@ -64,18 +64,18 @@ def _joined(parts: npt.NDArray[np.object_]) -> U64:
 def gather(
     asking: Asking,
     names: FrameNames,
-    queries: tuple[Query, Query],
-    presence: tuple[dict[str, Presence], dict[str, Presence]],
+    queries: list[Query],
+    presence: list[dict[str, Presence]],
     layout: Layout,
 ) -> tuple[Evidence, list[Frame]]:
-    """The evidence of both sides, and the functions that it indexes."""
-    sums = (load_sums(asking, queries[0], layout), load_sums(asking, queries[1], layout))
-    seconds = (layout.keys(presence[0]), layout.keys(presence[1]))
-    clusters = sorted({*sums[0].keys, *sums[1].keys, *seconds[0], *seconds[1]})
-    stacks: U64 = np.unique(np.concatenate([sums[0].stack, sums[1].stack]))
-    a, b = (_side(sums[i], seconds[i], clusters, stacks) for i in range(2))
+    """The evidence of A, B and, where given, of A and B before; and the functions that it indexes."""
+    sums = [load_sums(asking, query, layout) for query in queries]
+    seconds = [layout.keys(there) for there in presence]
+    clusters = sorted({key for keys in (*seconds, *(each.keys for each in sums)) for key in keys})
+    stacks: U64 = np.unique(np.concatenate([each.stack for each in sums]))
+    sides = [_side(*each, clusters, stacks) for each in zip(sums, seconds, strict=True)]
     frames, frame_index, starts = _load_frames(asking, names, queries, stacks)
-    in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in (a, b))
+    in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in sides[:2])
     functions, codes = unify(frames, in_a, in_b)
     index = codes[frame_index]
     return (
@@ -84,8 +84,9 @@ def gather(
             stacks=stacks,
             frame_index=index,
             starts=starts,
-            a=a,
-            b=b,
+            a=sides[0],
+            b=sides[1],
+            before=(sides[2], sides[3]) if len(sides) > 2 else None,
             holds=_holds(index, starts, len(functions)),
             ends_in=_incidence(index[starts[:-1]], np.arange(len(stacks)), len(functions), len(stacks)),
         ),
@@ -115,7 +116,7 @@ def _side(
 def _load_frames(
     asking: Asking,
     names: FrameNames,
-    queries: tuple[Query, Query],
+    queries: list[Query],
     stacks: U64,
 ) -> tuple[list[Frame], npt.NDArray[np.int32], I64]:
     """(frames, frame_index, starts) of `stacks`; every stack has at least one frame."""

@@ -9,7 +9,9 @@ _SHOWN = (0.001, 0.01, 0.1)
 """Shares of functions whose smallest visible change is told."""
 
 
-def describe_method(arms: tuple[Arm, Arm], layout: Layout, paired: bool, concurrent: bool) -> str:
+def describe_method(
+    arms: tuple[Arm, Arm], layout: Layout, paired: bool, concurrent: bool, adjusted: bool
+) -> str:
     """How the two sides were compared, and what that leaves open."""
     a, b = arms
     hosts = f"{a.hosts} against {_hosts(b.hosts)}"
@@ -22,6 +24,8 @@ def describe_method(arms: tuple[Arm, Arm], layout: Layout, paired: bool, concurr
             f"Within {few}, over time ({a.clusters} and {b.clusters} slices of {layout.slice_s} s): too few "
             "hosts to tell how others would differ."
         )
+    if adjusted:
+        how += " How the two sides differed before is taken out."
     if concurrent:
         return how[0].upper() + how[1:]
     return (

@@ -1,0 +1,149 @@
+"""What alert rules ask of a comparison: which functions regressed, one finding a cause.
+
+Growth is tested on one side against the smallest effect, by functions' own values and with calls, all tests
+together under Benjamini-Hochberg; then callers are folded into causes, and cost that only moved is taken out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from collector.compare.decide import false_discovery_rates, one_sided
+from collector.compare.estimate import beyond
+from collector.compare.localise import Causes, find_causes, stack_changes
+from collector.compare.model import Comparison, Effects, Finding, Regressions, Shift, SmallestEffect
+from collector.compare.shifts import Match, match_sources
+from collector.query.flame import ROOT
+
+F8 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+
+def regressions(
+    comparison: Comparison, effect: SmallestEffect | None = None, q: float = 0.01
+) -> list[Finding]:
+    """The functions that grew by more than `effect` (None: the comparison's own), largest first."""
+    return find_regressions(comparison, effect, q).findings
+
+
+def find_regressions(
+    comparison: Comparison, effect: SmallestEffect | None = None, q: float = 0.01
+) -> Regressions:
+    """The same with what was tested and what only moved."""
+    effect = effect or comparison.effect
+    tests = _Tests.of(comparison, effect, q)
+    passed, own = tests.passed(tests.total_q), tests.passed(tests.own_q)
+    changes = stack_changes(comparison.evidence, comparison.method.factor)
+    causes = find_causes(comparison.evidence, passed, own, changes)
+    matches = match_sources(
+        comparison.evidence,
+        comparison.frames,
+        np.array(causes.rows, np.int64),
+        comparison.own.net,
+        comparison.own.net_se,
+        changes,
+    )
+    moved = {match.target: match for match in matches}
+    findings, shifts = [], []
+    for row in causes.rows:
+        finding = tests.finding(row, causes)
+        if row in moved:
+            shift, remains = tests.judge(finding, moved[row])
+            if not remains:
+                shifts.append(shift)
+                continue
+        findings.append(finding)
+    findings += tests.whole(q)
+    findings.sort(key=lambda finding: -finding.net)
+    count = int(comparison.own.tested.sum() + comparison.total.tested.sum())
+    return Regressions(findings, shifts, count, len(np.union1d(passed, own)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """One-sided tests of all functions."""
+
+    comparison: Comparison
+    own_margin: F8
+    total_margin: F8
+    own_p: F8
+    total_p: F8
+    own_q: F8
+    total_q: F8
+    q: float
+    cutoff: float
+    """The largest p that passed."""
+
+    @classmethod
+    def of(cls, comparison: Comparison, effect: SmallestEffect, q: float) -> "_Tests":
+        margins = [_margin(comparison, effects, effect) for effects in (comparison.own, comparison.total)]
+        p = [
+            np.where(effects.tested, one_sided(effects.net, margin, effects.net_se, effects.df), 1.0)
+            for effects, margin in zip((comparison.own, comparison.total), margins, strict=True)
+        ]
+        tested = np.concatenate([comparison.own.tested, comparison.total.tested])
+        rates = false_discovery_rates(np.concatenate(p), tested)
+        size = len(comparison.frames)
+        own_q, total_q = rates[:size], rates[size:]
+        passed = np.concatenate(p)[rates <= q]
+        cutoff = float(passed.max()) if len(passed) else 0.0
+        return cls(comparison, margins[0], margins[1], p[0], p[1], own_q, total_q, q, cutoff)
+
+    def passed(self, rates: F8) -> I64:
+        """Rows whose tests passed."""
+        return np.flatnonzero(rates <= self.q)
+
+    def finding(self, row: int, causes: Causes) -> Finding:
+        """The finding of a cause: by its total where that passed, else by its own value."""
+        frames = self.comparison.frames
+        by_total = self.total_q[row] <= self.q
+        effects = self.comparison.total if by_total else self.comparison.own
+        callers = sorted(causes.callers.get(row, []), key=lambda caller: -self.comparison.total.net[caller])
+        return Finding(
+            frame=frames[row],
+            kind="total" if by_total else "self",
+            row=row,
+            a=float(effects.a[row]),
+            b=float(effects.b[row]),
+            delta=float(effects.delta[row]),
+            low=float(effects.low[row]),
+            high=float(effects.high[row]),
+            net=float(effects.net[row]),
+            p=float((self.total_p if by_total else self.own_p)[row]),
+            q=float((self.total_q if by_total else self.own_q)[row]),
+            callers=tuple(frames[caller] for caller in callers),
+        )
+
+    def judge(self, finding: Finding, match: Match) -> tuple[Shift, bool]:
+        """The shift from the finding's source, and whether what is left of the finding is still one."""
+        own = self.comparison.own
+        source = match.source
+        left = finding.net + float(own.net[source])
+        effects = self.comparison.total if finding.kind == "total" else own
+        se = float(np.hypot(effects.net_se[finding.row], own.net_se[source]))
+        margin = float(self.total_margin[finding.row]) + float(self.own_margin[source])
+        df = np.array([min(effects.df[finding.row], own.df[source])])
+        p = float(beyond(np.array([(left - margin) / se]), df)[0])
+        frames = self.comparison.frames
+        return Shift(frames[source], finding.frame, finding.net, left), p <= self.cutoff
+
+    def whole(self, q: float) -> list[Finding]:
+        """The finding that all CPU per host grew, if it did."""
+        cpu = self.comparison.cpu
+        if cpu.p_more > q:
+            return []
+        return [
+            Finding(
+                ROOT, "cpu", -1, cpu.a, cpu.b, cpu.delta, cpu.low, cpu.high, cpu.delta, cpu.p_more, cpu.p_more
+            )
+        ]
+
+
+def _margin(comparison: Comparison, effects: Effects, effect: SmallestEffect) -> F8:
+    cores = comparison.a.cores_per_host
+    if comparison.unit == "share":
+        floor = max(effect.absolute, effect.cores / cores if cores else 0.0)
+    else:
+        floor = max(effect.absolute * cores, effect.cores)
+    return np.maximum(floor, effect.relative * effects.a)
