@@ -67,10 +67,11 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     from agent import log as log_output
     from agent.agent_id import agent_id
     from agent.assemble import Assembly
+    from agent.connection import Connection
     from agent.memory import limit_hoarding
     from agent.parent import die_with_parent
-    from agent.pipeline import Pipeline
-    from agent.ship import Sender, Shipper
+    from agent.reporting import Reporting
+    from agent.ship import Sender
 
     config = loaded.config
     log_output.set_up(config.log_level)
@@ -78,19 +79,21 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
         die_with_parent()
     limit_hoarding()
     who = agent_id(config.state_dir)
+    connection = Connection(config.collector, config.tls(), config.tls_server_name)
     with Assembly(config) as assembly:
         parts = assembly.parts
         sender = Sender(who, secrets.randbits(63) + 1, parts.host_labels["host"])
-        shipper = Shipper(str(config.collector), sender, config.queue_windows)
-        pipeline = Pipeline(parts, shipper.offer, shipper.take_losses)
+        reporting = Reporting(connection, sender, loaded, parts.backend)
+        pipeline = reporting.pipeline(parts)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: pipeline.stop())
         log.info(
-            "Sampling %d CPUs at %d Hz with %s as host %s; pushing to %s.",
+            "Sampling %d CPUs at %d Hz with %s as host %s; pushing to %s%s.",
             parts.cpu_count, config.frequency_hz, parts.backend.name, sender.host, config.collector,
+            " over TLS" if config.tls().on else "",
         )  # fmt: skip
         pipeline.run()
-    left = shipper.close(FLUSH_S)
+    left = reporting.close(FLUSH_S)
     if left:
         log.warning("Ended with %d windows that the collector did not take.", left)
     return 0

@@ -9,8 +9,22 @@ from agent.backends.interface import BackendOptions
 from agent.identify.identifier import HostIdentity
 from agent.identify.rules import RULES, Rule
 from fleetprof.series import KNOWN_LABELS, LABEL_NAME
-from fleetprof.setting_kinds import ADDRESS, BOOL, BYTES, INT, PAIRS, PATH, STR, Address, Kind, quote
+from fleetprof.setting_kinds import (
+    ADDRESS,
+    BOOL,
+    BYTES,
+    INT,
+    OPTIONAL_LISTEN,
+    OPTIONAL_PATH,
+    PAIRS,
+    PATH,
+    STR,
+    Address,
+    Kind,
+    quote,
+)
 from fleetprof.settings import Setting
+from fleetprof.tls import TlsFiles
 
 DEFAULT_FILE = Path("/etc/fleetprof/agent.toml")
 BACKENDS = ("auto", "core", "bcc", "perf")
@@ -42,6 +56,14 @@ FREE_LABELS = Kind(
 TABLE = (
     Setting("collector", ADDRESS, "127.0.0.1:4040", "The collector to push to."),
     Setting(
+        "tls_ca", OPTIONAL_PATH, "", "Certificate of the authority that signed the collector's; turns TLS on."
+    ),
+    Setting("tls_certificate", OPTIONAL_PATH, "", "This agent's certificate, where the collector wants one."),
+    Setting("tls_key", OPTIONAL_PATH, "", "Private key of tls_certificate."),
+    Setting(
+        "tls_server_name", STR, "", "Name in the collector's certificate, where it is not its address."
+    ),
+    Setting(
         "backend", STR, "auto", "How to sample; auto takes the first that works here.", choices=BACKENDS
     ),
     Setting("frequency_hz", INT, "99", "CPU samples per second and CPU.", minimum=1, maximum=1000),
@@ -67,6 +89,9 @@ TABLE = (
         "queue_windows", INT, "30", "Most windows of 10 s kept in memory while the collector is away.",
         minimum=1, maximum=8640,
     ),
+    Setting(
+        "metrics_listen", OPTIONAL_LISTEN, "", "Where to serve /metrics for Prometheus, such as 0.0.0.0:9404."
+    ),
     Setting("state_dir", PATH, "/var/lib/fleetprof-agent", "Folder of the agent's id."),
     Setting("log_level", STR, "info", "How much the agent says on standard error.", choices=LOG_LEVELS),
 )  # fmt: skip
@@ -77,6 +102,10 @@ class AgentConfig:
     """The configuration in force; each field is described in TABLE."""
 
     collector: Address
+    tls_ca: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+    tls_server_name: str
     backend: str
     frequency_hz: int
     sched: bool
@@ -89,8 +118,13 @@ class AgentConfig:
     symbol_memory_bytes: int
     process_limit: int
     queue_windows: int
+    metrics_listen: Address | None
     state_dir: Path
     log_level: str
+
+    def tls(self) -> TlsFiles:
+        """The TLS files; `on` is false without any."""
+        return TlsFiles(self.tls_ca, self.tls_certificate, self.tls_key)
 
     def identity(self) -> HostIdentity:
         """What identity needs of it."""

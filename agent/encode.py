@@ -6,8 +6,6 @@ from agent.aggregate import ClosedWindow, Rows
 from fleetprof.frames import Frame
 from fleetprof.v1 import ingest_pb2
 
-PROTOCOL_VERSION = 1
-
 
 def encode_window(window: ClosedWindow, host: str) -> ingest_pb2.Window:
     """The window's message, without any definitions."""

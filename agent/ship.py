@@ -8,14 +8,17 @@ and counted.
 import logging
 import random
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
 import grpc
 
 from agent.aggregate import ClosedWindow
-from agent.encode import PROTOCOL_VERSION, encode_definitions, encode_window
+from agent.connection import Connection
+from agent.encode import encode_definitions, encode_window
 from fleetprof.losses import DropReason, Losses
+from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
 
 log = logging.getLogger("fleetprof.ship")
@@ -23,6 +26,7 @@ log = logging.getLogger("fleetprof.ship")
 PUSH_TIMEOUT_S = 20.0
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
+WINDOW = "a window"
 MAX_CONFIRMED = 500_000
 """Ids remembered as known to the collector (8 MB); past it they are defined again."""
 
@@ -45,11 +49,21 @@ class Sender:
     host: str
 
 
-class Shipper:
-    """Owns the channel to the collector and a thread that pushes."""
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What the collector has taken in this run: how many windows, and the newest one's start (0: none)."""
 
-    def __init__(self, address: str, sender: Sender, queue_limit: int) -> None:
-        self._address = address
+    windows: int = 0
+    newest_start_unix_ns: int = 0
+    at_s: float = 0.0
+    """When the last answer came, Unix seconds; 0 for never."""
+
+
+class Shipper:
+    """A queue of windows and a thread that pushes them."""
+
+    def __init__(self, connection: Connection, sender: Sender, queue_limit: int) -> None:
+        self._connection = connection
         self._sender = sender
         self._queue: deque[tuple[int, ClosedWindow]] = deque()
         self._limit = queue_limit
@@ -59,11 +73,7 @@ class Shipper:
         self._stopping = threading.Event()
         self._stacks: set[int] = {0}
         self._series: set[int] = set()
-        self._away = False
-        self._channel = grpc.insecure_channel(
-            address, options=[("grpc.max_reconnect_backoff_ms", 5000), ("grpc.enable_http_proxy", 0)]
-        )
-        self._stub = ingest_pb2_grpc.IngestServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._acknowledged = Acknowledged()
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
         self._thread.start()
 
@@ -77,20 +87,37 @@ class Shipper:
                 self._losses[DropReason.QUEUE_FULL] += 1
             self._changed.notify_all()
 
+    @property
+    def waiting(self) -> int:
+        """Windows that are not acknowledged yet."""
+        return len(self._queue)
+
+    @property
+    def acknowledged(self) -> Acknowledged:
+        """What the collector has taken so far."""
+        return self._acknowledged
+
     def take_losses(self) -> Losses:
         """What was dropped since the last call."""
         with self._changed:
             losses, self._losses = self._losses, Losses()
             return losses
 
-    def close(self, flush_s: float) -> int:
-        """Try for `flush_s` seconds to send what waits, then stop; returns the number of windows left."""
+    def flush(self, flush_s: float) -> None:
+        """Wait until nothing waits to be sent, for at most `flush_s` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self._queue, timeout=flush_s)
+
+    def close(self, flush_s: float) -> int:
+        """Try for `flush_s` seconds to send what waits, then stop and close the connection.
+
+        Returns the number of windows left.
+        """
+        self.flush(flush_s)
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
-        self._channel.close()
+        self._connection.close()
         self._thread.join(timeout=PUSH_TIMEOUT_S)
         return len(self._queue)
 
@@ -121,7 +148,7 @@ class Shipper:
             return self._push(sequence, window)
         except grpc.RpcError as error:
             return self._failed(error)
-        except ValueError as error:  # the channel was closed by close()
+        except ValueError as error:  # the channel was closed, or replaced for new certificates
             log.debug("Push ended: %s", error)
             return False
 
@@ -151,7 +178,9 @@ class Shipper:
             window=window,
             definitions=definitions,
         )
-        answer: ingest_pb2.PushResponse = self._stub.Push(request, timeout=PUSH_TIMEOUT_S)
+        stub = ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
+        answer: ingest_pb2.PushResponse = stub.Push(request, timeout=PUSH_TIMEOUT_S)
+        self._connection.worked()
         return answer
 
     def _confirmed(self, window: ClosedWindow) -> None:
@@ -160,23 +189,17 @@ class Shipper:
             self._series.clear()
         self._stacks.update(window.stack_ids)
         self._series.update(window.series_ids)
-        if self._away:
-            log.info("Collector %s is back; %d windows to send.", self._address, len(self._queue) - 1)
-            self._away = False
+        self._connection.accepted(WINDOW)
+        done = self._acknowledged
+        newest = max(done.newest_start_unix_ns, window.times.start_unix_ns)
+        self._acknowledged = Acknowledged(done.windows + 1, newest, time.time())
 
     def _failed(self, error: grpc.RpcError) -> bool:
-        code, details = error.code(), error.details()
-        if code in _FINAL_CODES:
-            log.error("Collector %s refused a window: %s (%s).", self._address, details, code.name)
+        if error.code() in _FINAL_CODES:
+            self._connection.refused(WINDOW, f"{error.details()} ({error.code().name})")
             with self._changed:
                 self._losses[DropReason.REJECTED] += 1
             return True
-        if not self._away and not self._stopping.is_set():
-            log.warning(
-                "Collector %s does not answer (%s). Windows wait in memory, up to %d of them; retrying.",
-                self._address,
-                details or code.name,
-                self._limit,
-            )
-            self._away = True
+        if not self._stopping.is_set():
+            self._connection.failed(error)
         return False

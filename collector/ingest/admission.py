@@ -11,9 +11,8 @@ from collector.ingest.refusal import Refused, malformed
 from collector.ingest.window import U32, AgentCost, Rows, Window, WindowKey
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import OFFSET_STEP_NS, WINDOW_NS, ProfileType
+from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.v1 import ingest_pb2
-
-PROTOCOL_VERSION = 1
 
 _STEPS = WINDOW_NS // OFFSET_STEP_NS
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -8,9 +8,11 @@ import grpc
 import pytest
 
 from agent.aggregate import ClosedWindow
+from agent.connection import Connection
 from agent.ship import Sender, Shipper
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
+from fleetprof.setting_kinds import Address
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
 from tests.unit.rows import Row
 from tests.unit.test_encode import window
@@ -67,7 +69,7 @@ def collector() -> Iterator[tuple[Collector, int]]:
 
 
 def shipper(port: int, limit: int = 10) -> Shipper:
-    return Shipper(f"127.0.0.1:{port}", Sender("agent-1", 42, "host-1"), limit)
+    return Shipper(Connection(Address("127.0.0.1", port)), Sender("agent-1", 42, "host-1"), limit)
 
 
 def some_window(*frames: Frame) -> ClosedWindow:

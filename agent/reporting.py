@@ -1,0 +1,80 @@
+"""All that leaves the host: windows, heartbeats, metrics. Put together here, in the order of their ending."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from agent.aggregate import ClosedWindow
+from agent.backends.hooks import hooks_here
+from agent.backends.interface import Backend
+from agent.config import AgentConfig
+from agent.connection import Connection
+from agent.heartbeat import Heartbeat
+from agent.pipeline import Parts, Pipeline
+from agent.registration import registration
+from agent.ship import Sender, Shipper
+from agent.totals import RunningTotals
+from fleetprof.settings import Loaded
+from fleetprof.v1 import agent_pb2
+
+if TYPE_CHECKING:
+    from agent.metrics import MetricsServer
+
+log = logging.getLogger("fleetprof.agent")
+
+
+class Reporting:
+    """Runs from when it is built until `close`. Raises UnavailableError when metrics_listen cannot be had."""
+
+    def __init__(
+        self, connection: Connection, sender: Sender, loaded: Loaded[AgentConfig], backend: Backend
+    ) -> None:
+        self._sender, self._loaded, self._backend = sender, loaded, backend
+        self._totals = RunningTotals()
+        self._shipper = Shipper(connection, sender, loaded.config.queue_windows)
+        self._metrics = self._serve_metrics()
+        self._heartbeat = Heartbeat(
+            connection,
+            sender,
+            self._describe,
+            self._totals.read,
+            lambda: self._shipper.waiting,
+            lambda: self._shipper.acknowledged,
+        )
+
+    def pipeline(self, parts: Parts) -> Pipeline:
+        """A pipeline whose windows are sent from here."""
+        return Pipeline(parts, self._deliver, self._shipper.take_losses)
+
+    def close(self, flush_s: float) -> int:
+        """Send what waits for up to `flush_s`, say good-bye, and end; returns the windows left."""
+        self._shipper.flush(flush_s)
+        self._heartbeat.close(last=not self._shipper.waiting)
+        if self._metrics:
+            self._metrics.close()
+        return self._shipper.close(0)
+
+    def _deliver(self, window: ClosedWindow) -> None:
+        self._totals.add(window)
+        self._shipper.offer(window)
+
+    def _describe(self) -> agent_pb2.RegisterRequest:
+        return registration(
+            self._sender, self._loaded, self._backend.name, self._backend.unavailable, hooks_here()
+        )
+
+    def _serve_metrics(self) -> "MetricsServer | None":
+        address = self._loaded.config.metrics_listen
+        if not address:
+            return None
+        # Only here: the library and the HTTP server behind it take memory that most agents can do without.
+        from agent.metrics import AgentMetrics, MetricsServer
+
+        metrics = AgentMetrics(
+            self._backend.name,
+            self._totals.read,
+            lambda: self._shipper.waiting,
+            lambda: self._shipper.acknowledged,
+        )
+        server = MetricsServer(address, metrics)
+        log.info("Serving metrics on http://%s/metrics.", address._replace(port=server.port))
+        return server
