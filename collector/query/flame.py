@@ -57,14 +57,14 @@ def build_flame(profile: Profile, min_share: float = 0.0005, root: Sequence[str]
     """
     frame_index, starts, values = profile.frame_index, profile.starts, profile.values
     if root:
-        rows = _rows_under(profile, root)
+        rows = rows_under(profile, root)
         frame_index, starts = take_ragged(frame_index, starts, rows)
         values = values[rows]
     grown = _grow(frame_index, starts, values, len(profile.frames), min_share)
     return _arrange(grown, profile.frames, profile.query.selection.unit, profile.total)
 
 
-def _rows_under(profile: Profile, path: Sequence[str]) -> I64:
+def rows_under(profile: Profile, path: Sequence[str]) -> I64:
     """Rows of the stacks whose outermost frames are called `path`."""
     lengths = np.diff(profile.starts)
     rows = np.flatnonzero(lengths >= len(path))
