@@ -32,8 +32,8 @@ log = logging.getLogger("fleetprof.pipeline")
 
 DRAIN_EVERY_NS = 1_000_000_000
 COALESCE_S = 0.08
-"""Pause after new processes were seen. A look costs about 0.8 ms and serves all that started since the last, so
-a host that starts processes all the time pays 1 % of one CPU; what lives 200 ms is still read while it lives."""
+"""Pause after new processes were seen. A look costs about 0.8 ms and serves all that started since the last:
+a host that starts processes all the time pays 1 % of one CPU. What lives 200 ms is still read alive."""
 
 
 @dataclass(frozen=True, slots=True)
