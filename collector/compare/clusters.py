@@ -71,10 +71,9 @@ class Layout:
 
 
 def with_host(source: str, query: Query, binds: Binds) -> str:
-    """FROM clause of a subquery by series with the series' `host`."""
-    labels = (
-        f"(SELECT series, any(host) AS host {series_sql(query.matchers, query.range, binds)} GROUP BY series)"
-    )
+    """FROM clause of a subquery by series with the series' host as `on_host`."""
+    chosen = series_sql(query.matchers, query.range, binds)
+    labels = f"(SELECT series, any(host) AS on_host {chosen} GROUP BY series)"
     return f"FROM {source} AS x ANY LEFT JOIN {labels} AS y USING series"
 
 
@@ -87,14 +86,14 @@ def load_presence(asking: Asking, query: Query) -> dict[str, Presence]:
         f"FROM samples WHERE {condition} GROUP BY series)"
     )
     found = asking.ask(
-        f"SELECT host, min(first) AS first_s, max(last) AS last_s {with_host(source, query, binds)} "
-        "GROUP BY host ORDER BY host",
+        f"SELECT on_host, min(first) AS first_s, max(last) AS last_s {with_host(source, query, binds)} "
+        "GROUP BY on_host ORDER BY on_host",
         binds,
     )
     windows = _load_windows(asking, query)
     presence = {}
     for host, first, last in zip(
-        found["host"], found["first_s"].tolist(), found["last_s"].tolist(), strict=True
+        found["on_host"], found["first_s"].tolist(), found["last_s"].tolist(), strict=True
     ):
         reported = windows.get(str(host), np.zeros(0, np.int64))
         reported = reported[(reported >= first) & (reported <= last)]

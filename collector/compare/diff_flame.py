@@ -1,8 +1,8 @@
 """Two profiles as one tree: every node with its value in A and in B, also those that only one of them has.
 
-The tree is grown by the same trie as any flame graph, over the sum of both profiles' shares, so that order and
-pruning are the same whichever side is looked at; then each profile's stacks are laid into it. Sums of either
-side are exact: what was pruned is in "(pruned)".
+The tree is grown by the same trie as any flame graph, over the sum of both profiles' shares, so that order
+and pruning are the same whichever side is looked at; then each profile's stacks are laid into it. Sums of
+either side are exact: what was pruned is in "(pruned)".
 """
 
 from collections.abc import Sequence

@@ -44,14 +44,14 @@ def load_sums(asking: Asking, query: Query, layout: Layout) -> Sums:
         f"FROM samples WHERE {condition} GROUP BY series, stack, bucket)"
     )
     found = asking.ask(
-        "SELECT host, bucket, groupArray(stack) AS stacks, groupArray(value) AS values, "
+        "SELECT on_host, bucket, groupArray(stack) AS stacks, groupArray(value) AS values, "
         "groupArray(captures) AS counts FROM "
-        "(SELECT host, bucket, stack, sum(v) AS value, sum(c) AS captures "
-        f"{with_host(source, query, binds)} GROUP BY host, bucket, stack) "
-        "GROUP BY host, bucket ORDER BY host, bucket",
+        "(SELECT on_host, bucket, stack, sum(v) AS value, sum(c) AS captures "
+        f"{with_host(source, query, binds)} GROUP BY on_host, bucket, stack) "
+        "GROUP BY on_host, bucket ORDER BY on_host, bucket",
         binds,
     )
-    keys = [(str(host), int(bucket)) for host, bucket in zip(found["host"], found["bucket"], strict=True)]
+    keys = [(str(host), int(bucket)) for host, bucket in zip(found["on_host"], found["bucket"], strict=True)]
     lengths = [len(stacks) for stacks in found["stacks"]]
     stack, value, captures = (_joined(found[name]) for name in ("stacks", "values", "counts"))
     return Sums(keys, np.repeat(np.arange(len(keys)), lengths), stack, value, captures)

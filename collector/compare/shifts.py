@@ -1,7 +1,7 @@
 """Cost that moved: what one function gained and another lost is no regression.
 
 A rename, a split or an inlined function looks like growth in one place. Each cause is matched with at most
-one function that shrank by a similar amount, and had the same caller, or called the cause or was called by it;
+one function that shrank by a similar amount and had the same caller, or called the cause or was called by it;
 what is left of both together is tested as one.
 """
 
