@@ -1,4 +1,4 @@
-"""Receives profiles from agents and keeps them: fleetprof-collector run | migrate | check."""
+"""Receives profiles from agents and keeps them: fleetprof-collector run | migrate | check | certificates."""
 
 import argparse
 import logging
@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certificates
 from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.store.chdb import ChdbStore
@@ -27,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors a user can mend are one message without a traceback."""
     options = _parser().parse_args(arguments)
     try:
+        if getattr(options, "certificates", False):
+            return _certificates(options)
         loaded = load_settings(TABLE, CollectorConfig, vars(options), os.environ, DEFAULT_FILE)
         if getattr(options, PRINT_FLAG, False):
             print(loaded.as_toml())
@@ -54,7 +58,26 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     for command in (run, migration, check):
         add_flags(command, TABLE)
+    _add_certificates(commands)
     return parser
+
+
+def _add_certificates(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "certificates", help="Make certificates for TLS: an authority, the collector's, the agents'."
+    )
+    command.add_argument("--out", metavar="DIR", type=Path, required=True, help="Folder to write them to.")
+    command.add_argument(
+        "--host", metavar="NAME|IP", action="append", required=True,
+        help="A name or address by which agents reach the collector; may be given several times.",
+    )  # fmt: skip
+    command.add_argument("--days", metavar="N", type=int, default=DEFAULT_DAYS,
+                         help=f"Days for which they are valid; default {DEFAULT_DAYS}.")  # fmt: skip
+    command.add_argument(
+        "--overwrite", action="store_true",
+        help="Renew certificates that are there; the folder's authority stays.",
+    )  # fmt: skip
+    command.set_defaults(certificates=True)
 
 
 def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
@@ -65,7 +88,8 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
     try:
         collector.start()
         address = config.grpc._replace(port=collector.grpc_port)
-        log.info("Taking profiles on %s, keeping them in %s.", address, config.data)
+        how = " over TLS" * config.tls().on
+        log.info("Taking profiles on %s%s, keeping them in %s.", address, how, config.data)
         while not stopping.wait(_POLL_S) and collector.alive:
             pass
         failed = not collector.alive
@@ -75,6 +99,24 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
     if not collector.stop():
         log.warning("Ended before all was stored; the rest is stored at the next start or sent again.")
     return 1 if failed else 0
+
+
+def _certificates(options: argparse.Namespace) -> int:
+    files = write_certificates(options.out, options.host, options.days, options.overwrite)
+    for path in files:
+        print(path)
+    print(
+        f"""
+On the collector:  tls_certificate = "{options.out / SERVER}.pem"
+                   tls_key = "{options.out / SERVER}.key"
+                   tls_client_ca = "{options.out / CA}.pem"     # takes only agents that show a certificate
+On each agent:     tls_ca = "{CA}.pem"
+                   tls_certificate = "{AGENT}.pem"
+                   tls_key = "{AGENT}.key"
+Keep {options.out / CA}.key off all of these hosts: it signs further certificates.""",
+        file=sys.stderr,
+    )
+    return 0
 
 
 def _migrate(options: argparse.Namespace, config: CollectorConfig) -> int:

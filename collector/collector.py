@@ -1,15 +1,22 @@
-"""The collector as one thing that starts and stops: store, pipeline, gRPC server, retention."""
+"""The collector as one thing that starts and stops: store, pipeline, agents, server, metrics, retention."""
 
 import logging
 
+from prometheus_client import CollectorRegistry
+
+from collector.agents.keeper import AgentKeeper, seen_before
+from collector.agents.registry import AgentRegistry
+from collector.agents.service import AgentService
 from collector.config import CollectorConfig
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
+from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
 from collector.pipeline import Pipeline
 from collector.server import Running, serve
+from collector.server_tls import ServerCertificates
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from collector.store.retention import RetentionJob, retention_days
@@ -27,8 +34,13 @@ class Collector:
     def __init__(self, config: CollectorConfig) -> None:
         """Open the store and bring it to this program's schema; raises UnavailableError, InputError."""
         self.config = config
+        self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
         self.store = ChdbStore(config.data, config.store_memory_bytes, config.store_threads)
         self.ledger = LossLedger()
+        self.metrics = CollectorRegistry()
+        """What /metrics shows of this collector."""
+        self._keeper: AgentKeeper | None = None
+        self._metrics_server: MetricsServer | None = None
         self._committer: Committer | None = None
         self._server: Running | None = None
         self._retention: RetentionJob | None = None
@@ -45,23 +57,59 @@ class Collector:
         return self._server.port if self._server else 0
 
     @property
+    def local_port(self) -> int:
+        """The port for an agent of this machine: without TLS, on the loopback address."""
+        return (self._server.local_port or self._server.port) if self._server else 0
+
+    @property
     def alive(self) -> bool:
         """False once the collector can no longer store what it takes, and should be ended."""
         return self._committer is not None and self._committer.alive
 
-    def start(self) -> None:
-        """Finish what a crash interrupted and listen; raises UnavailableError, and is then as before."""
+    def start(self, local: bool = False) -> None:
+        """Finish what a crash interrupted and listen; raises UnavailableError, and is then as before.
+
+        `local`: where agents need TLS, listen also for an agent of this machine (see `local_port`).
+        """
         config, limits = self.config, self._limits()
         known = KnownDefinitions(self.store)
+        registry = AgentRegistry(seen_before(self.store))
         self._committer = Committer(self.store, self._journal(), known, self.ledger)
         try:
-            pipeline = Pipeline(known, self._committer, self.ledger, limits)
-            self._server = serve(pipeline, config.grpc, limits)
+            self._metrics_server = self._serve_metrics(registry)
+            pipeline = Pipeline(known, self._committer, self.ledger, limits, heard=registry.window)
+            self._server = serve(
+                pipeline,
+                config.grpc,
+                limits,
+                AgentService(registry, self.ledger),
+                PushMetrics(self.metrics),
+                self.certificates,
+                local and self.certificates is not None,
+            )
         except FleetprofError:
             self._committer.stop(5.0)
+            if self._metrics_server:
+                self._metrics_server.close()
             raise
+        self._keeper = AgentKeeper(self.store, registry)
         days = retention_days(config.retention_samples_days, config.retention_rollups_days)
         self._retention = RetentionJob(self.store, days)
+
+    def _serve_metrics(self, registry: AgentRegistry) -> MetricsServer | None:
+        assert self._committer
+        source = PartsMetrics(self._committer, self.ledger, registry, self._expires_s)
+        self.metrics.register(source)
+        process_metrics(self.metrics)
+        if not self.config.metrics_listen:
+            return None
+        server = MetricsServer(self.config.metrics_listen, self.metrics)
+        address = self.config.metrics_listen._replace(port=server.port)
+        log.info("Serving metrics on http://%s/metrics.", address)
+        return server
+
+    def _expires_s(self) -> float | None:
+        return self.certificates.validity.not_after_s if self.certificates else None
 
     def stop(self, grace_s: float = 10.0) -> bool:
         """Answer what is under way, store what is queued, close the store; false when not all could be.
@@ -71,6 +119,10 @@ class Collector:
         clean = True
         if self._server:
             self._server.stop(grace_s)
+        if self._keeper:
+            self._keeper.stop()
+        if self._metrics_server:
+            self._metrics_server.close()
         if self._committer:
             clean = self._committer.stop(grace_s)
         if self._retention:

@@ -3,14 +3,24 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetprof.setting_kinds import BYTES, INT, LISTEN, PATH, STR, Address
+from fleetprof.setting_kinds import BYTES, INT, LISTEN, OPTIONAL_LISTEN, OPTIONAL_PATH, PATH, STR, Address
 from fleetprof.settings import Setting
+from fleetprof.tls import TlsFiles
 
 DEFAULT_FILE = Path("/etc/fleetprof/collector.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 TABLE = (
     Setting("grpc", LISTEN, "127.0.0.1:4040", "Where agents push to."),
+    Setting("tls_certificate", OPTIONAL_PATH, "", "The collector's certificate; turns TLS on."),
+    Setting("tls_key", OPTIONAL_PATH, "", "Private key of tls_certificate."),
+    Setting(
+        "tls_client_ca", OPTIONAL_PATH, "",
+        "Certificate of the authority that signs agents' certificates; only agents with one are taken then.",
+    ),
+    Setting(
+        "metrics_listen", OPTIONAL_LISTEN, "", "Where to serve /metrics for Prometheus, such as 0.0.0.0:9405."
+    ),
     Setting("data", PATH, "data", "Folder of the embedded store."),
     Setting(
         "store_memory", BYTES, "2 GiB", "Most memory of the embedded store.",
@@ -37,6 +47,10 @@ class CollectorConfig:
     """The configuration in force; each field is described in TABLE."""
 
     grpc: Address
+    tls_certificate: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    metrics_listen: Address | None
     data: Path
     store_memory_bytes: int
     store_threads: int
@@ -44,3 +58,7 @@ class CollectorConfig:
     retention_rollups_days: int
     message_limit_bytes: int
     log_level: str
+
+    def tls(self) -> TlsFiles:
+        """The TLS files; `on` is false without any."""
+        return TlsFiles(self.tls_client_ca, self.tls_certificate, self.tls_key)

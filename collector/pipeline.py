@@ -31,12 +31,15 @@ class Pipeline:
         ledger: LossLedger,
         limits: Limits,
         clock: Callable[[], float] = time.time,
+        heard: Callable[[str], None] = lambda agent_id: None,
     ) -> None:
+        """`heard` is called with the id of an agent whose window was admitted."""
         self._known = known
         self._committer = committer
         self._ledger = ledger
         self._limits = limits
         self._clock = clock
+        self._heard = heard
 
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
         """Answer one request. Raises Refused (counted as a loss) or Later (nothing is lost)."""
@@ -45,6 +48,7 @@ class Pipeline:
             request = receive(data, self._limits)
             host = shown(request.window.host)[: self._limits.host_bytes]
             window = admit(request, self._limits, self._clock())
+            self._heard(window.key.agent_id)
             if window in self._committer.accepted:
                 return _Response(status=_Response.STATUS_DUPLICATE)
             defined = decode_definitions(request.definitions, self._limits)

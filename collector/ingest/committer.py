@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import Counter
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from collector.ingest.accepted import AcceptedWindows
 from collector.ingest.blocks import make_blocks
@@ -36,6 +37,23 @@ _FIRST_RETRY_S = 0.25
 _LONGEST_RETRY_S = 10.0
 
 
+@dataclass(slots=True)
+class Stored:
+    """Sums since start."""
+
+    windows: int = 0
+    rows: int = 0
+    insert_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What waits to be stored."""
+
+    windows: int
+    rows: int
+
+
 class Committer:
     """The only writer of the store's tables. `submit` is safe to call from several threads."""
 
@@ -58,6 +76,7 @@ class Committer:
         self._waiting: dict[WindowKey, Future[None]] = {}
         self._stopping = False
         self._abandon = threading.Event()
+        self.stored = Stored()
         for entry in journal.unfinished():
             log.info("Finishing batch %d, which was interrupted.", entry.number)
             self._insert(entry, again=True)
@@ -69,6 +88,12 @@ class Committer:
     def alive(self) -> bool:
         """False once the thread has ended."""
         return self._thread.is_alive()
+
+    @property
+    def queued(self) -> Queued:
+        """What waits now."""
+        with self._changed:
+            return Queued(len(self._queue), self._queued_rows)
 
     def submit(self, resolved: Resolved) -> Future[None] | None:
         """Queue a window; the future is done when it is stored. None when it is stored already.
@@ -140,6 +165,7 @@ class Committer:
             entry = self._note(windows, frames, losses)
         except (OSError, StoreError) as error:
             log.error("Cannot store %d windows: %s", len(windows), error)
+            self.stored.insert_errors += 1
             self._written.forget()
             self._known.give_back(frames)
             self._ledger.give_back(losses)
@@ -147,6 +173,8 @@ class Committer:
             return
         if entry is None or self._store_entry(entry):
             self.accepted.add(resolved.window for resolved in windows)
+            self.stored.windows += len(windows)
+            self.stored.rows += sum(len(resolved.window.rows) for resolved in windows)
             self._finish(windows, None)
 
     def _note(
@@ -167,6 +195,7 @@ class Committer:
                 return True
             except StoreError as error:
                 log.error("Cannot store a batch yet, retrying: %s", error)
+                self.stored.insert_errors += 1
             if self._abandon.wait(retry_s):
                 return False
             retry_s, again = min(2 * retry_s, _LONGEST_RETRY_S), True

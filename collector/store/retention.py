@@ -12,7 +12,7 @@ from collector.store.interface import Store
 log = logging.getLogger("fleetprof.store")
 
 SAMPLES = ("samples",)
-ROLLUPS = ("stack_1h", "func_1h", "series_1m", "windows", "losses", "series")
+ROLLUPS = ("stack_1h", "func_1h", "series_1m", "windows", "losses", "series", "heartbeats")
 """What answers about long ranges; stacks and frames outlive them."""
 
 _INTERVAL_S = 3600.0
