@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from agent.aggregate import ClosedWindow, WindowTimes, group, number_stacks, with_idle
 from agent.backends.interface import Backend, Closed
 from agent.cost import CostMeter
@@ -108,7 +106,7 @@ class Pipeline:
         self._losses.update(drained.losses)
         self._pending.append(drained.captures)
         now_ns = time.monotonic_ns()
-        for pid in np.unique(drained.captures.pid).tolist():
+        for pid in set(drained.captures.pid.tolist()):
             self._parts.processes.find(pid, now_ns)
 
     def close_window(self) -> None:
