@@ -17,7 +17,7 @@ from agent.backends.interface import BackendOptions, Closed, Drained
 from agent.libbpf import OBJECTS, BpfObject, add_keys
 from agent.ring import CaptureRing, RingBuffer
 from agent.sample_rows import take
-from agent.samples import U32, Captures, ThreadTimes, concat, empty
+from agent.samples import U32, U64, Captures, ThreadTimes, concat, empty
 from agent.sched_hooks import SchedHooks, probe_hooks
 from agent.sched_records import RECORD, Records, Told, parse, parse_exits
 from agent.sched_stacks import below_scheduler, schedule_range
@@ -69,6 +69,8 @@ class SchedProgram:
         self.object = _load(options, self._hooks, ring_bytes)
         self._captures: CaptureRing | None = None
         self._exits: RingBuffer | None = None
+        self._counts: U64 = np.zeros(len(COUNTS), np.uint64)
+        self._mode = self._tell_all = np.zeros(1, np.uint32)
         try:
             add_keys(self.object.map_fd("only_pids"), options.only_pids)
             self._captures = CaptureRing(self.object.map_fd("captures"), ring_bytes)
@@ -194,6 +196,9 @@ class SchedProgram:
             if ring:
                 ring.close()
         self._captures = self._exits = None
+        # Views of the program's variables would keep its memory mapped; the counts stay readable.
+        self._counts = self._counts.copy()
+        self._mode, self._tell_all = self._mode.copy(), self._tell_all.copy()
         self.object.close()
 
 

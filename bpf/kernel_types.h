@@ -26,7 +26,8 @@ struct task_struct {
 	int on_rq;
 	__u32 pid;  /* what user space calls the thread id */
 	__u32 tgid; /* what user space calls the process id */
-	unsigned long nvcsw; /* switches because it blocked */
+	unsigned long nvcsw;  /* switches because it blocked */
+	unsigned long nivcsw; /* other switches */
 	__u64 start_boottime;
 	char comm[16];
 	struct sched_entity se;

@@ -26,19 +26,20 @@ static __always_inline void switch_out(void *ctx, struct cpu *cpu, struct task_s
 	struct thread *thread = state_of(task);
 	if (!thread)
 		return;
-	if (thread->state == FP_RUNNING) {
+	bool blocks = !preempted && bits;
+	if (thread->state == FP_RUNNING && !has_left(task, thread)) {
 		thread->cpu_ns += elapsed(thread, now);
 	} else if (thread->state == FP_UNKNOWN) {
-		begin(thread, now);
+		begin(task, thread, now);
 		count(FP_COUNT_UNKNOWN);
 	} else {
-		mend(task, thread, now);
+		mend(task, thread, task->nvcsw - blocks, now);
 	}
 	thread->since_ns = now;
 	thread->blocked_ns = 0;
 	remember_counters(task, thread);
 	thread->resumes = 1;
-	if (preempted || !bits) {
+	if (!blocks) {
 		thread->state = FP_RUNNABLE;
 		thread->wait = 0;
 	} else if (bits & TASK_DEAD) {
@@ -59,14 +60,14 @@ static __always_inline void switch_in(struct cpu *cpu, struct task_struct *task,
 	struct wait_parts parts = {};
 	if (!thread)
 		return;
-	if (thread->state == FP_RUNNABLE) {
+	if (thread->state == FP_RUNNABLE && !has_run(task, thread)) {
 		thread->runq_ns += elapsed(thread, now);
 		parts = parts_in_window(thread, now);
 	} else if (thread->state == FP_UNKNOWN) {
-		begin(thread, now);
+		begin(task, thread, now);
 		count(FP_COUNT_UNKNOWN);
 	} else {
-		mend(task, thread, now);
+		mend(task, thread, task->nvcsw, now);
 	}
 	if (stacks == STACKS_AFTER && thread->resumes)
 		plan_capture(cpu, task, parts, thread->wait, now);
@@ -128,16 +129,15 @@ static __always_inline int woken(struct task_struct *task, bool is_new)
 	if (!thread)
 		return 0;
 	__u64 now = bpf_ktime_get_ns();
-	if (thread->state == FP_BLOCKED) {
+	if (thread->state == FP_BLOCKED && !has_run(task, thread)) {
 		__u64 blocked_ns = elapsed(thread, now);
 		add_wait(thread, blocked_ns);
 		thread->blocked_ns = blocked_ns;
-	} else if (thread->state == FP_RUNNING && !task->on_cpu) {
-		mend(task, thread, now);
-		remember_counters(task, thread);
+	} else if (thread->state == FP_BLOCKED || (thread->state == FP_RUNNING && !task->on_cpu)) {
+		mend(task, thread, task->nvcsw, now);
 		thread->blocked_ns = 0;
 	} else if (thread->state == FP_UNKNOWN) {
-		begin(thread, now);
+		begin(task, thread, now);
 		if (!is_new)
 			count(FP_COUNT_UNKNOWN);
 	} else {
@@ -218,8 +218,7 @@ static __always_inline void meet(struct task_struct *task, struct thread *thread
 	__u8 wait, state = state_now(task, &wait);
 	if (thread->state != FP_UNKNOWN)
 		return; /* an event came first */
-	begin(thread, bpf_ktime_get_ns());
-	remember_counters(task, thread);
+	begin(task, thread, bpf_ktime_get_ns());
 	thread->wait = wait;
 	thread->resumes = 1;
 	thread->state = state;
@@ -235,8 +234,7 @@ static __always_inline void find_missed(struct task_struct *task, struct thread 
 	__u64 now = bpf_ktime_get_ns();
 	if (plausible || told == FP_DEAD || elapsed(thread, now) < 1000000)
 		return;
-	mend(task, thread, now);
-	remember_counters(task, thread);
+	mend(task, thread, task->nvcsw, now);
 	thread->wait = wait;
 	thread->blocked_ns = 0;
 	thread->since_ns = now;

@@ -37,7 +37,8 @@ struct thread {
 	__u64 window_ns;  /* when the iterator last came by: earlier time is told already */
 	__u64 told_ns;	  /* since_ns of the wait that the iterator has told in full */
 	__u64 exec_ns;	  /* the kernel's sum_exec_runtime at the last switch-out */
-	__u64 blocks;	  /* the kernel's nvcsw at the last switch-out */
+	__u64 blocks;	  /* the kernel's nvcsw then */
+	__u64 switches;	  /* the kernel's nvcsw + nivcsw then */
 	__u64 usual_ns;	  /* STACKS_BEFORE: moving average of its waits */
 	__u64 factor;	  /* STACKS_BEFORE: 2^16 / probability of the stack that was kept, 0: none */
 	__u8 state;
@@ -72,8 +73,17 @@ static __always_inline struct thread *state_of(struct task_struct *task)
 	return thread;
 }
 
-static __always_inline void begin(struct thread *thread, __u64 now)
+/* Remembers the kernel's own counters, to tell later what happened unseen. */
+static __always_inline void remember_counters(struct task_struct *task, struct thread *thread)
 {
+	thread->exec_ns = task->se.sum_exec_runtime;
+	thread->blocks = task->nvcsw;
+	thread->switches = task->nvcsw + task->nivcsw;
+}
+
+static __always_inline void begin(struct task_struct *task, struct thread *thread, __u64 now)
+{
+	remember_counters(task, thread);
 	thread->id = __sync_fetch_and_add(&last_id, 1) + 1;
 	thread->born_ns = thread->since_ns = thread->window_ns = now;
 }
@@ -88,30 +98,36 @@ static __always_inline __u64 elapsed(struct thread *thread, __u64 now)
 	return now > thread->since_ns ? now - thread->since_ns : 0;
 }
 
-/* Remembers the kernel's own counters, to tell later what happened unseen. */
-static __always_inline void remember_counters(struct task_struct *task, struct thread *thread)
-{
-	thread->exec_ns = task->se.sum_exec_runtime;
-	thread->blocks = task->nvcsw;
-}
-
-/* Closes a state that contradicts the event at `now`: what the kernel says was executed is on-CPU time, the rest a
- * wait. A thread seen last on a CPU waited for one if it has not blocked since, else nobody knows for what. */
-static __always_inline void mend(struct task_struct *task, struct thread *thread, __u64 now)
+/* Closes a state that contradicts the kernel's counters or the event at `now`: what the kernel says was executed is
+ * on-CPU time, the rest a wait. A thread seen last on a CPU waited for one if it has not blocked since (`blocks`
+ * counts that, without the event itself), else nobody knows for what. */
+static __always_inline void mend(struct task_struct *task, struct thread *thread, __u64 blocks, __u64 now)
 {
 	__u64 gap = elapsed(thread, now), executed = task->se.sum_exec_runtime - thread->exec_ns;
 	if (executed > gap)
 		executed = gap;
 	thread->cpu_ns += executed;
-	bool preempted = thread->state == FP_RUNNING && task->nvcsw == thread->blocks;
-	if (thread->state == FP_RUNNABLE || preempted) {
+	if (thread->state == FP_RUNNABLE || (thread->state == FP_RUNNING && blocks == thread->blocks)) {
 		thread->runq_ns += gap - executed;
 	} else {
 		if (thread->state == FP_RUNNING)
 			thread->wait = task->flags & PF_KTHREAD ? CLASS_KERNEL : CLASS_OTHER;
 		add_wait(thread, gap - executed);
 	}
+	remember_counters(task, thread);
 	count(FP_COUNT_MISSED);
+}
+
+/* Whether a waiting thread has been on a CPU unseen. */
+static __always_inline bool has_run(struct task_struct *task, struct thread *thread)
+{
+	return task->se.sum_exec_runtime != thread->exec_ns;
+}
+
+/* Whether a running thread that is just leaving has left and come back unseen. */
+static __always_inline bool has_left(struct task_struct *task, struct thread *thread)
+{
+	return task->nvcsw + task->nivcsw != thread->switches + 1;
 }
 
 static __always_inline unsigned int state_bits(struct task_struct *task)
