@@ -26,6 +26,9 @@ class AgentProcess:
     def __init__(self, collector_address: str, state_dir: Path, say: Callable[[str], None]) -> None:
         self._command = [sys.executable, "-m", "agent", "run", "--collector", collector_address]
         self._command += ["--state-dir", str(state_dir), "--die-with-parent"]
+        # The environment's FLEETPROF_TLS_… and FLEETPROF_METRICS_LISTEN are the collector's, not the agent's.
+        for flag in ("--tls-ca", "--tls-certificate", "--tls-key", "--metrics-listen"):
+            self._command += [flag, ""]
         self._say = say
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask, Response
+from prometheus_client import CollectorRegistry
 
 from collector.query.model import TimeRange
 from collector.query.querier import Querier
@@ -12,6 +13,7 @@ from query_ui.api.blueprint import create_api, json_response
 from query_ui.assets import Assets, create_static
 from query_ui.failures import handle_failures
 from query_ui.http_policy import apply_policy
+from query_ui.metrics import add_metrics
 from query_ui.pages import add_page_context, create_pages
 
 
@@ -20,11 +22,14 @@ class UiConfig:
     """Settings of the web application. `now` gives Unix seconds."""
 
     now: Callable[[], float] = time.time
+    metrics: tuple[CollectorRegistry, ...] = ()
+    """What /metrics shows besides the application's own figures."""
 
 
 def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     """The WSGI application that answers from `querier`."""
-    now = (config or UiConfig()).now
+    config = config or UiConfig()
+    now = config.now
     app = Flask(__name__, static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     assets = Assets()
@@ -33,6 +38,7 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     app.register_blueprint(create_api(querier, now))
     app.register_blueprint(create_static(assets))
     _add_health(app, querier, now)
+    add_metrics(app, config.metrics)
     handle_failures(app)
     apply_policy(app)
     return app

@@ -21,7 +21,7 @@ from fleetprof.errors import UnavailableError
 from fleetprof.setting_kinds import LISTEN, Address
 from fleetprof.settings import Setting, add_flags, load_settings
 from query_ui.agent_process import AgentProcess
-from query_ui.app import create_app
+from query_ui.app import UiConfig, create_app
 from query_ui.server import DEFAULT_ADDRESS, Running, serve
 
 LOOK_EVERY_S = 0.5
@@ -44,9 +44,11 @@ def run_up(options: argparse.Namespace) -> int:
     _say(f"Opening the store in {config.data} …")
     collector = Collector(config)
     try:
-        collector.start()
+        collector.start(local=not options.no_agent)
         _say(f"Collector ready: agents push to {config.grpc.host}:{collector.grpc_port}.")
-        ui = serve(create_app(Querier(collector.store)), http.host, http.port)
+        ui = serve(
+            create_app(Querier(collector.store), UiConfig(metrics=(collector.metrics,))), http.host, http.port
+        )
         try:
             return _with_agent(options, config, collector, ui, ended)
         finally:
@@ -71,7 +73,9 @@ def _with_agent(
         ended.wait()
         return 0
     began_s = int(time.time())
-    address = Address(_reachable(config.grpc.host), collector.grpc_port)
+    # Where agents need TLS, this machine's own has a port without: it has no certificate, and needs none.
+    host = "127.0.0.1" if collector.certificates else _reachable(config.grpc.host)
+    address = Address(host, collector.local_port)
     agent = AgentProcess(str(address), config.data / "agent", _say)
     try:
         _say(f"UI ready: {ui.url}")

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from collector.query import explain, labels, lines, profiles, summary, tops
+from collector.query import explain, hosts, labels, lines, profiles, summary, tops
 from collector.query.asking import Asking, Limits
 from collector.query.completeness import load_coverage
 from collector.query.definitions import FrameNames
+from collector.query.host_model import HostRow
 from collector.query.model import (
     Completeness,
     Matcher,
@@ -88,3 +89,10 @@ class Querier:
     def explain_empty(self, query: Query) -> str:
         """Why `query` has no samples, in a sentence or two."""
         return explain.explain_empty(self._asking, query)
+
+    def hosts(self, range: TimeRange, now_s: float | None = None) -> list[HostRow]:
+        """All hosts, with what runs there, what it costs to profile them and what is wrong; the worst first.
+
+        `now_s` (Unix seconds; the clock's time by default) decides which hosts are silent.
+        """
+        return hosts.load_hosts(self._asking, range, now_s)
