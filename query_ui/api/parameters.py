@@ -118,17 +118,21 @@ class Given:
             for parameter in known
             if self._texts[parameter.name]
         }
-        self._now_s = now_s
+        self.now_s = now_s
         self.path = path
 
     def get(self, name: str) -> Any:
         """The parsed value of a parameter; None when it was not given and has no default."""
         return self._values.get(name)
 
+    def written(self, name: str) -> str:
+        """The text of a parameter as it was given, or its default."""
+        return self._texts[name]
+
     @property
     def range(self) -> TimeRange:
         """The time range of `from` and `to`; raises InputError."""
-        return parse_range(self._texts["from"], self._texts["to"], self._now_s)
+        return parse_range(self._texts["from"], self._texts["to"], self.now_s)
 
     @property
     def query(self) -> Query:

@@ -3,18 +3,24 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from collector.compare.compare import compare
 from collector.query.completion import complete
 from collector.query.export import FORMATS, export
 from collector.query.model import Json
 from collector.query.querier import Querier
 from collector.query.selector import parse_selector
+from collector.releases.releases import Releases
 from fleetprof.errors import InputError
 from fleetprof.series import LABEL_NAME
 from query_ui.api import parameters as p
 from query_ui.api import schemas
+from query_ui.api.compare import FORMATS as DIFF_FORMATS
+from query_ui.api.compare import Shape, diff_file, diff_json, load_profiles
+from query_ui.api.compare_parameters import DIFF, side_query
 from query_ui.api.lines import DEFAULT_POINTS, series_json
 from query_ui.api.parameters import Given, Parameter
 from query_ui.api.profiles import ProfileCache, completeness_json, profile_json, range_json, top_json
+from query_ui.api.releases import releases_json
 
 GROUP_BY = Parameter("group_by", "Label whose values become lines of their own.", {"type": "string"})
 LIMIT_MAX = 10_000
@@ -81,6 +87,23 @@ class Api:
             **asdict(self.querier.summary(query)),
             "completeness": completeness_json(self.querier.completeness(query)),
         }
+
+    def releases(self, given: Given) -> Answer:
+        """Versions of services, found from their samples."""
+        range = given.range
+        found = Releases(self.querier).list(range, matchers=parse_selector(given.text))
+        return releases_json(range, found, given.get("limit"))
+
+    def diff(self, given: Given) -> Answer:
+        """What changed from one selection to another."""
+        a, b = side_query(given, "a"), side_query(given, "b")
+        comparison = compare(self.querier, a, b, given.get("unit"))
+        profiles = load_profiles(self.querier, a, b)
+        if given.get("format") != "json":
+            data, content_type, suffix = diff_file(profiles, given.get("format"))
+            return Download(data, content_type, f"diff-{a.selection.name}-{b.range.start_s}.{suffix}")
+        shape = Shape(given.get("limit"), given.get("min_share"), given.get("root") or ())
+        return diff_json(comparison, profiles, shape)
 
     def complete(self, given: Given) -> Answer:
         """Candidates for what stands at the cursor of a selector."""
@@ -209,6 +232,21 @@ ROUTES = (
                 str(DEFAULT_POINTS),
             ),
         ),
+    ),
+    Route(
+        "/releases",
+        "Versions of services, the newest first",
+        Api.releases,
+        schemas.RELEASES,
+        (p.QUERY, *_WHEN, limit(200, "releases", 2000)),
+    ),
+    Route(
+        "/diff",
+        "What changed from one selection to another, with intervals",
+        Api.diff,
+        schemas.DIFF,
+        DIFF,
+        formats=DIFF_FORMATS[1:],
     ),
     Route("/summary", "The figures above a profile", Api.summary, schemas.SUMMARY, _ASK),
     Route(

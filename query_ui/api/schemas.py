@@ -122,4 +122,123 @@ COMPLETION = record(
     candidates=many(TEXT),
 )
 
+RELEASES = record(
+    "Versions of services, the newest first.",
+    range=RANGE,
+    limited=described(BOOLEAN, "True when there are more than asked for."),
+    releases=many(
+        record(
+            "A version of a service. Times are Unix seconds, to the minute.",
+            service=TEXT,
+            version=TEXT,
+            first_seen_s=described(INTEGER, "Of all that is stored, not only of the range."),
+            last_seen_s=INTEGER,
+            hosts=described(INTEGER, "Hosts that ran it in the range."),
+            hosts_now=described(INTEGER, "Of these, in the service's last ten minutes."),
+            host_share=described(NUMBER, "0..1: of the hosts that run the service then."),
+            cpu_share=described(NUMBER, "0..1: of the service's CPU then."),
+            cores=described(NUMBER, "Average then."),
+            predecessor=described(TEXT, "The version before, or beside; empty when there was none."),
+            runs=many(
+                record("When it ran on a host.", host=TEXT, first_s=INTEGER, last_s=INTEGER),
+                "First 100 hosts, the earliest first.",
+            ),
+        )
+    ),
+)
+
+_MAYBE: Schema = {"type": "number", "nullable": True}
+
+_EFFECT = record(
+    "What changed, in the answer's unit (shares from 0 to 1, or cores per host).",
+    a=_MAYBE,
+    b=_MAYBE,
+    delta=_MAYBE,
+    low=described(_MAYBE, "95 % interval of delta, from variation between clusters."),
+    high=_MAYBE,
+    net=described(_MAYBE, "The change without the factor that all functions have in common."),
+    p=described(_MAYBE, "Of no change beyond the smallest effect."),
+    q=described(_MAYBE, "False discovery rate at which it counts as changed."),
+    detectable=described(_MAYBE, "Smallest change that would have been seen with a chance of 80 %."),
+    tested=described(BOOLEAN, "False: too few samples to tell."),
+    significant=BOOLEAN,
+)
+
+_ARM = record(
+    "One side.",
+    query=TEXT,
+    range=RANGE,
+    hosts=INTEGER,
+    clusters=INTEGER,
+    cores=NUMBER,
+    cores_per_host=NUMBER,
+    total=described(INTEGER, "Nanoseconds."),
+    captures=INTEGER,
+    completeness=COMPLETENESS,
+)
+
+DIFF = record(
+    "What changed from A to B.",
+    unit=TEXT,
+    a=_ARM,
+    b=_ARM,
+    verdict=described(TEXT, "In one or two sentences."),
+    visible=described(TEXT, "The smallest changes that this comparison can see."),
+    can_tell=described(BOOLEAN, "False: too little data for any statement."),
+    method=record(
+        "How it was compared.",
+        sentence=TEXT,
+        clusters=described(TEXT, "hosts, or time slices where there are too few hosts."),
+        paired=BOOLEAN,
+        concurrent=BOOLEAN,
+        slice_s=INTEGER,
+        factor=described(_MAYBE, "What B's shares were multiplied with for net."),
+        false_discovery_rate=NUMBER,
+    ),
+    cpu=record(
+        "CPU per host as a whole, in cores.",
+        a=_MAYBE,
+        b=_MAYBE,
+        delta=_MAYBE,
+        low=_MAYBE,
+        high=_MAYBE,
+        p=_MAYBE,
+        detectable=_MAYBE,
+        significant=BOOLEAN,
+    ),
+    movers=many(
+        record(
+            "A function; those beyond noise first, each part by the size of its change.",
+            name=TEXT,
+            kind=TEXT,
+            mapping=TEXT,
+            location=TEXT,
+            significant=BOOLEAN,
+            self=_EFFECT,
+            total=_EFFECT,
+        )
+    ),
+    functions=INTEGER,
+    moved=described(INTEGER, "Functions beyond noise."),
+    noise=INTEGER,
+    flame=record(
+        "Both profiles as one tree in columns, as /profile has it.",
+        names=many(TEXT),
+        kinds=many(INTEGER),
+        mapping_names=many(TEXT),
+        mappings=many(INTEGER),
+        files=many(TEXT),
+        known=many(INTEGER),
+        name=many(INTEGER),
+        depth=many(INTEGER),
+        unit=TEXT,
+        self_a=many(INTEGER, "By node: own value in A."),
+        self_b=many(INTEGER),
+        total_a=INTEGER,
+        total_b=INTEGER,
+        whole_a=described(INTEGER, "Sum of A, of which root may have chosen a part."),
+        whole_b=INTEGER,
+    ),
+)
+
 ERROR = record("What went wrong and what to do.", error=TEXT, hint=TEXT)

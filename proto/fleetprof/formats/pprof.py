@@ -7,7 +7,7 @@ the same offset in two files stays two addresses. A frame's kind travels in a fi
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
@@ -21,6 +21,8 @@ MAX_DECODED_BYTES = 512 << 20
 _MAX_FRAMES = 50_000_000
 _FIRST_ADDRESS = 0x1000_0000
 _PAGE_BYTES = 0x1000
+_BASE = "pprof::base"
+"""Label of samples of the base, https://github.com/google/pprof (profile.Sample.DiffBaseSample)."""
 _GZIP = b"\x1f\x8b"
 _KINDS = {int(kind): kind for kind in FrameKind}
 _SUFFIXES = {
@@ -35,8 +37,11 @@ _SUFFIXES = {
 }
 
 
-def encode(profile: StackProfile, comment: str = "") -> bytes:
-    """The gzip-compressed pprof of `profile`; the same profile always gives the same bytes."""
+def encode(profile: StackProfile, comment: str = "", base: Sequence[bool] = ()) -> bytes:
+    """The gzip-compressed pprof of `profile`; the same profile always gives the same bytes.
+
+    `base`: for a difference, which rows belong to what is compared with; they get pprof's own label for that.
+    """
     message = pb.Profile(
         time_nanos=profile.time_ns, duration_nanos=profile.duration_ns, period=profile.period
     )
@@ -49,7 +54,9 @@ def encode(profile: StackProfile, comment: str = "") -> bytes:
         message.comment.append(tables.string(comment))
     starts, locations = profile.starts.tolist(), (profile.frame_index + 1).tolist()
     for row, values in enumerate(profile.values.tolist()):
-        message.sample.add(location_id=locations[starts[row] : starts[row + 1]], value=values)
+        sample = message.sample.add(location_id=locations[starts[row] : starts[row + 1]], value=values)
+        if len(base) and base[row]:
+            sample.label.add(key=tables.string(_BASE), str=tables.string("true"))
     message.string_table.extend(tables.strings)
     return gzip.compress(message.SerializeToString(deterministic=True), compresslevel=6, mtime=0)
 

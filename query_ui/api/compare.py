@@ -1,0 +1,136 @@
+"""Answers about two selections: what changed, as JSON, as folded stacks with two values, or as pprof."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collector.compare.diff_export import diff_folded, diff_pprof
+from collector.compare.diff_flame import diff_flame, diff_wire
+from collector.compare.model import Arm, Comparison, CpuChange, Effects, Method
+from collector.query.model import Json, Profile, Query
+from collector.query.querier import Querier
+from collector.query.selector import format_selector
+from fleetprof.frames import Frame, FrameKind
+from query_ui.api.profiles import completeness_json, range_json
+
+FORMATS = ("json", "folded", "pprof")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What shapes the answer: how many movers, and which part of the tree."""
+
+    limit: int
+    min_share: float
+    root: tuple[str, ...]
+
+
+def load_profiles(querier: Querier, a: Query, b: Query) -> tuple[Profile, Profile]:
+    """Both profiles, split by service only where both choose their services alike."""
+    split = a.matchers == b.matchers
+    return querier.profile(a, split_services=split), querier.profile(b, split_services=split)
+
+
+def diff_json(comparison: Comparison, profiles: tuple[Profile, Profile], shape: Shape) -> Json:
+    """The comparison with its movers, and the tree of both profiles."""
+    return {
+        "unit": comparison.unit,
+        "a": _arm_json(comparison.a),
+        "b": _arm_json(comparison.b),
+        "verdict": comparison.verdict,
+        "visible": comparison.visible,
+        "can_tell": comparison.can_tell,
+        "method": _method_json(comparison.method),
+        "cpu": _cpu_json(comparison.cpu),
+        **_movers(comparison, shape.limit),
+        "flame": diff_wire(diff_flame(*profiles, shape.min_share, shape.root or None)),
+    }
+
+
+def diff_file(profiles: tuple[Profile, Profile], format: str) -> tuple[bytes, str, str]:
+    """(data, content type, suffix) of both profiles for other tools."""
+    if format == "folded":
+        return diff_folded(*profiles), "text/plain; charset=utf-8", "folded"
+    return diff_pprof(*profiles), "application/octet-stream", "pb.gz"
+
+
+def _method_json(method: Method) -> Json:
+    return {
+        "sentence": method.sentence,
+        "clusters": method.clusters,
+        "paired": method.paired,
+        "concurrent": method.concurrent,
+        "slice_s": method.slice_s,
+        "factor": number(method.factor),
+        "false_discovery_rate": method.q,
+    }
+
+
+def _cpu_json(cpu: CpuChange) -> Json:
+    figures = ("a", "b", "delta", "low", "high", "p", "detectable")
+    return {**{name: number(getattr(cpu, name)) for name in figures}, "significant": cpu.significant}
+
+
+def _arm_json(arm: Arm) -> Json:
+    return {
+        "query": format_selector(arm.query.matchers),
+        "range": range_json(arm.query.range),
+        "hosts": arm.hosts,
+        "clusters": arm.clusters,
+        "cores": arm.cores,
+        "cores_per_host": arm.cores_per_host,
+        "total": arm.total_ns,
+        "captures": arm.captures,
+        "completeness": completeness_json(arm.completeness),
+    }
+
+
+def _movers(comparison: Comparison, limit: int) -> Json:
+    """Functions by the size of their change, those within noise last, and how many of each there are."""
+    own, total = comparison.own, comparison.total
+    moved = own.significant | total.significant
+    size = np.maximum(np.abs(own.delta), np.abs(total.delta))
+    order = np.lexsort((-size, ~moved))
+    return {
+        "movers": [_mover(comparison, row) for row in order[:limit].tolist()],
+        "functions": len(order),
+        "moved": int(moved.sum()),
+        "noise": int((~moved).sum()),
+    }
+
+
+def _mover(comparison: Comparison, row: int) -> Json:
+    frame = comparison.frames[row]
+    return {
+        **_frame_json(frame),
+        "significant": bool(comparison.own.significant[row] or comparison.total.significant[row]),
+        "self": _effect_json(comparison.own, row),
+        "total": _effect_json(comparison.total, row),
+    }
+
+
+def _frame_json(frame: Frame) -> Json:
+    known = frame.function or frame.kind is FrameKind.LABEL
+    return {
+        "name": frame.name,
+        "kind": frame.kind.name.lower() if known else "unknown",
+        "mapping": frame.mapping,
+        "location": f"{frame.file}:{frame.line}" if frame.file and frame.line else frame.file,
+    }
+
+
+_FIELDS = ("a", "b", "delta", "low", "high", "net", "p", "q", "detectable")
+
+
+def _effect_json(effects: Effects, row: int) -> dict[str, Any]:
+    found: dict[str, Any] = {name: number(float(getattr(effects, name)[row])) for name in _FIELDS}
+    found["tested"] = bool(effects.tested[row])
+    found["significant"] = bool(effects.significant[row])
+    return found
+
+
+def number(value: float) -> float | None:
+    """A JSON number; null for what is not known."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
