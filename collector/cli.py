@@ -1,4 +1,4 @@
-"""Receives profiles from agents and keeps them: fleetprof-collector run | migrate | check | certificates."""
+"""Receives profiles from agents: fleetprof-collector run | migrate | check | rules | certificates."""
 
 import argparse
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from collector.alerts.rule_file import load_rules
 from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certificates
 from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
@@ -56,10 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     migration.set_defaults(command=_migrate)
     check = commands.add_parser("check", help="Compare the roll-ups with the samples.")
     check.set_defaults(command=_check)
-    for command in (run, migration, check):
+    for command in (run, migration, check, _add_rules(commands)):
         add_flags(command, TABLE)
     _add_certificates(commands)
     return parser
+
+
+def _add_rules(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    rules = commands.add_parser("rules", help="Work with alert rules.")
+    check = rules.add_subparsers(required=True, metavar="ACTION").add_parser(
+        "check", help="Tell the first mistake in alert rules, or what they say."
+    )
+    check.add_argument("path", metavar="FILE|DIR", type=Path, help="A file of rules, or a folder of them.")
+    check.set_defaults(command=_check_rules)
+    return check
 
 
 def _add_certificates(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -84,6 +95,8 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
+    reloading = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reloading.set())
     collector = Collector(config)
     try:
         collector.start()
@@ -91,7 +104,9 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
         how = " over TLS" * config.tls().on
         log.info("Taking profiles on %s%s, keeping them in %s.", address, how, config.data)
         while not stopping.wait(_POLL_S) and collector.alive:
-            pass
+            if reloading.is_set():
+                reloading.clear()
+                collector.reload()
         failed = not collector.alive
     except FleetprofError:
         collector.stop()
@@ -99,6 +114,15 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
     if not collector.stop():
         log.warning("Ended before all was stored; the rest is stored at the next start or sent again.")
     return 1 if failed else 0
+
+
+def _check_rules(options: argparse.Namespace, config: CollectorConfig) -> int:
+    rules = load_rules(options.path, config.alert_interval_s)
+    for rule in rules.rules:
+        receivers = ", ".join(rule.receivers) or "nobody is told"
+        print(f"{rule.place}: {rule.kind} rule {rule.name}: {rule.scope_text} → {receivers}")
+    print(f"{len(rules.rules)} rules and {len(rules.receivers)} receivers, no mistakes.")
+    return 0
 
 
 def _certificates(options: argparse.Namespace) -> int:

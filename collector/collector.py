@@ -1,4 +1,4 @@
-"""The collector as one thing that starts and stops: store, pipeline, agents, server, metrics, retention."""
+"""The collector as one thing that starts and stops: store, pipeline, agents, server, metrics, alerts, retention."""
 
 import logging
 
@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from collector.agents.keeper import AgentKeeper, seen_before
 from collector.agents.registry import AgentRegistry
 from collector.agents.service import AgentService
+from collector.alerts.service import AlertService, wanted
 from collector.config import CollectorConfig
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
@@ -31,14 +32,19 @@ JOURNAL = "journal"
 class Collector:
     """Opens the store at once, so that it can be asked; takes windows between `start` and `stop`."""
 
-    def __init__(self, config: CollectorConfig) -> None:
-        """Open the store and bring it to this program's schema; raises UnavailableError, InputError."""
+    def __init__(self, config: CollectorConfig, ui_url: str = "") -> None:
+        """Open the store and bring it to this program's schema; raises UnavailableError, InputError.
+
+        `ui_url`: where links in alerts lead, unless the configuration says it.
+        """
         self.config = config
         self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
         self.store = ChdbStore(config.data, config.store_memory_bytes, config.store_threads)
         self.ledger = LossLedger()
         self.metrics = CollectorRegistry()
         """What /metrics shows of this collector."""
+        self.alerts: AlertService | None = None
+        """None where there are no alert rules: then alerting costs nothing."""
         self._keeper: AgentKeeper | None = None
         self._metrics_server: MetricsServer | None = None
         self._committer: Committer | None = None
@@ -47,6 +53,7 @@ class Collector:
         try:
             for name in migrate(self.store):
                 log.info("Applied migration %s.", name)
+            self.alerts = self._alerts(ui_url)
         except FleetprofError:
             self.store.close()
             raise
@@ -63,8 +70,9 @@ class Collector:
 
     @property
     def alive(self) -> bool:
-        """False once the collector can no longer store what it takes, and should be ended."""
-        return self._committer is not None and self._committer.alive
+        """False once the collector can no longer store what it takes, or judge alerts, and should be ended."""
+        judging = self.alerts is None or self.alerts.alive
+        return self._committer is not None and self._committer.alive and judging
 
     def start(self, local: bool = False) -> None:
         """Finish what a crash interrupted and listen; raises UnavailableError, and is then as before.
@@ -95,6 +103,8 @@ class Collector:
         self._keeper = AgentKeeper(self.store, registry)
         days = retention_days(config.retention_samples_days, config.retention_rollups_days)
         self._retention = RetentionJob(self.store, days)
+        if self.alerts:
+            self.alerts.start()
 
     def _serve_metrics(self, registry: AgentRegistry) -> MetricsServer | None:
         assert self._committer
@@ -111,6 +121,11 @@ class Collector:
     def _expires_s(self) -> float | None:
         return self.certificates.validity.not_after_s if self.certificates else None
 
+    def reload(self) -> None:
+        """Read again what can change while running: the alert rules."""
+        if self.alerts:
+            self.alerts.reload()
+
     def stop(self, grace_s: float = 10.0) -> bool:
         """Answer what is under way, store what is queued, close the store; false when not all could be.
 
@@ -119,6 +134,8 @@ class Collector:
         clean = True
         if self._server:
             self._server.stop(grace_s)
+        if self.alerts:
+            self.alerts.stop(grace_s)
         if self._keeper:
             self._keeper.stop()
         if self._metrics_server:
@@ -129,6 +146,19 @@ class Collector:
             self._retention.stop()
         self.store.close()
         return clean
+
+    def _alerts(self, ui_url: str) -> AlertService | None:
+        config = self.config
+        if not wanted(config.data, config.alert_rules):
+            return None
+        return AlertService(
+            config.data,
+            config.alert_rules,
+            self.store,
+            config.alert_interval_s,
+            keep_s=config.retention_rollups_days * 86400,
+            ui_url=config.ui_url or ui_url,
+        )
 
     def _limits(self) -> Limits:
         return Limits(

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetprof.setting_kinds import BYTES, INT, LISTEN, OPTIONAL_LISTEN, OPTIONAL_PATH, PATH, STR, Address
+from fleetprof.setting_kinds import (
+    BYTES,
+    DURATION,
+    INT,
+    LISTEN,
+    OPTIONAL_LISTEN,
+    OPTIONAL_PATH,
+    PATH,
+    STR,
+    Address,
+)
 from fleetprof.settings import Setting
 from fleetprof.tls import TlsFiles
 
@@ -38,6 +48,12 @@ TABLE = (
     Setting(
         "message_limit", BYTES, "64 MiB", "Largest request taken.", minimum=1 << 20, maximum=1 << 30,
     ),
+    Setting("alert_rules", OPTIONAL_PATH, "", "File of alert rules, or folder of *.toml files."),
+    Setting(
+        "alert_interval", DURATION, "1m", "Time between two evaluations of the alert rules.",
+        minimum=1, maximum=3600,
+    ),
+    Setting("ui_url", STR, "", "URL at which people reach the web UI: for links in alerts."),
     Setting("log_level", STR, "info", "How much is said on standard error.", choices=LOG_LEVELS),
 )  # fmt: skip
 
@@ -57,6 +73,9 @@ class CollectorConfig:
     retention_samples_days: int
     retention_rollups_days: int
     message_limit_bytes: int
+    alert_rules: Path | None
+    alert_interval_s: float
+    ui_url: str
     log_level: str
 
     def tls(self) -> TlsFiles:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from collector.alerts.model import Alert, Look, Sight
 from collector.alerts.rules import AnyRule
+from collector.query.model import Matcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Judgement:
     looks: Sequence[Look] = ()
     held: str = ""
     """Why something could not be judged, for people; "" when all could."""
+
+
+def with_service(scope: tuple[Matcher, ...], service: str) -> tuple[Matcher, ...]:
+    """The scope narrowed to one service."""
+    return tuple(dict.fromkeys((*scope, Matcher("service", "=", service))))
 
 
 class Judge(Protocol):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from collector.alerts.judgement import with_service
 from collector.alerts.rules import ReleaseRule
 from collector.query.asking import Asking
 from collector.query.lines import total_segments
@@ -40,7 +41,7 @@ class Arms:
 
 def of_service(rule: ReleaseRule, service: str, range: TimeRange) -> Query:
     """CPU of one service in the rule's scope."""
-    return Query(selection("cpu"), (*rule.scope, Matcher("service", "=", service)), range)
+    return Query(selection("cpu"), with_service(rule.scope, service), range)
 
 
 def of_version(query: Query, version: str) -> Query:

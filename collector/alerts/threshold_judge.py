@@ -8,13 +8,13 @@ import re2
 
 from collector.alerts.coverage import load_coverage, settled_end
 from collector.alerts.evidence import callers_of, cores_by_host
-from collector.alerts.judgement import Docket, Judgement
+from collector.alerts.judgement import Docket, Judgement, with_service
 from collector.alerts.links import explore_link
 from collector.alerts.model import Json, Sight, Subject
 from collector.alerts.rules import AnyRule, ThresholdRule
 from collector.query.asking import Asking
 from collector.query.lines import total_segments
-from collector.query.model import Matcher, Profile, Query, TimeRange
+from collector.query.model import Profile, Query, TimeRange
 from collector.query.querier import Querier
 from collector.query.selector import anchored
 from collector.query.sources import Binds, union_sql
@@ -53,7 +53,7 @@ class ThresholdJudge:
         open_services = {alert.subject.service for alert in docket.open_alerts}
         sights = []
         for service in sorted(self._services(rule, query, sums) | open_services):
-            of_service = replace(query, matchers=(*rule.scope, Matcher("service", "=", service)))
+            of_service = replace(query, matchers=with_service(rule.scope, service))
             figure = self._figure(rule, of_service, sums.get(service, (0, 0)), whole_ns)
             if service in open_services or self._is_past(rule, figure, window):
                 sights.append(self._sight(rule, of_service, service, figure))
@@ -166,7 +166,11 @@ def _has_function(rule: ThresholdRule) -> bool:
 
 def _bounds(rule: ThresholdRule) -> str:
     bounds = ((name, getattr(rule, name)) for name in ("above", "below"))
-    return ", ".join(f"{name} {_shown(rule, bound)} alerts" for name, bound in bounds if bound is not None)
+    return ", ".join(f"{name} {_bound(rule, bound)} alerts" for name, bound in bounds if bound is not None)
+
+
+def _bound(rule: ThresholdRule, value: float) -> str:
+    return f"{value:g} cores" if rule.metric == "cores" else f"{100 * value:g} %"
 
 
 def _callers(figure: _Figure) -> list[Json]:
