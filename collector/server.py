@@ -23,7 +23,7 @@ from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2
 SERVICE = "fleetprof.v1.IngestService"
 AGENT_SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 LOOPBACK = Address("127.0.0.1", 0)
-WORKERS = 128
+WORKERS = 256
 """Requests handled at a time; each waits for its batch, so this many windows fit into one."""
 
 

@@ -1,5 +1,6 @@
 """The command fleetprof-collector as people run it."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
 
+from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
 from tests.store.pushes import Row, push_request, recent_window_s
 
 pytestmark = pytest.mark.store
@@ -94,6 +95,13 @@ def test_what_cannot_be_is_one_message(tmp_path: Path, arguments: list[str], cod
     assert "Traceback" not in done.stderr
 
 
+def fill(path: Path) -> None:
+    """Write a file until its disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(1 << 16)):
+            pass
+
+
 def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
     """On a small file system: answers turn to "later", and after room is made all is stored once."""
     mounted = tmp_path / "disk"
@@ -104,9 +112,7 @@ def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
         ballast = mounted / "ballast"
         with running(mounted / "data") as (process, address):
             assert push(address, 1) == ingest_pb2.PushResponse.STATUS_ACCEPTED
-            with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(1 << 16))
+            fill(ballast)
             with pytest.raises(grpc.RpcError) as later:
                 push(address, 2)
             assert later.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -3,12 +3,13 @@
 from datetime import UTC, date, datetime
 
 import pytest
+
 from collector.store.chdb import ChdbStore
 from collector.store.retention import drop_expired, retention_days
 
 pytestmark = pytest.mark.store
 
-TODAY = date(2020, 6, 20)  # long before the other tests' rows, which stay
+TODAY = date(1971, 6, 20)  # long before all rows of other tests, which must stay
 
 
 def seconds(day: date) -> int:
@@ -26,21 +27,21 @@ def days_left(store: ChdbStore, table: str, column: str, service: str) -> list[i
 
 
 def test_partitions_past_their_retention_are_dropped(store: ChdbStore, service: str) -> None:
-    for day in (date(2020, 6, 12), date(2020, 6, 13), date(2020, 6, 20)):
+    for day in (date(1971, 6, 12), date(1971, 6, 13), date(1971, 6, 20)):
         insert(store, "samples", service, day, stack=[1], offsets=[[]])
         insert(store, "series_1m", service, day)
-    insert(store, "series_1m", service, date(2020, 3, 21))
+    insert(store, "series_1m", service, date(1971, 3, 21))
     empty = ("host", "version", "environment", "region", "namespace", "pod", "container", "process", "thread")
-    for day in (date(2020, 2, 29), date(2020, 3, 1)):
+    for day in (date(1971, 2, 28), date(1971, 3, 1)):
         row = {"day": [(day - date(1970, 1, 1)).days], "service": [service], "series": [1], "wait": [""]}
         lists = {"free_names": [[]], "free_values": [[]]}
         store.insert("series", row | {name: [""] for name in empty} | lists, "")
     assert drop_expired(store, retention_days(7, 90), TODAY) == [
-        "samples 20200612",
-        "series 202002",
-        "series_1m 20200321",
+        "samples 19710612",
+        "series 197102",
+        "series_1m 19710321",
     ]
-    assert days_left(store, "samples", "ts", service) == [20200613, 20200620]
-    assert days_left(store, "series_1m", "ts", service) == [20200612, 20200613, 20200620]
-    assert days_left(store, "series", "day", service) == [20200301]
+    assert days_left(store, "samples", "ts", service) == [19710613, 19710620]
+    assert days_left(store, "series_1m", "ts", service) == [19710612, 19710613, 19710620]
+    assert days_left(store, "series", "day", service) == [19710301]
     assert drop_expired(store, retention_days(7, 90), TODAY) == []
