@@ -17,6 +17,7 @@ from query_ui.api import schemas
 from query_ui.api.compare import FORMATS as DIFF_FORMATS
 from query_ui.api.compare import Shape, diff_file, diff_json, load_profiles
 from query_ui.api.compare_parameters import DIFF, side_query
+from query_ui.api.hosts import HOSTS, hosts_json
 from query_ui.api.lines import DEFAULT_POINTS, series_json
 from query_ui.api.parameters import Given, Parameter
 from query_ui.api.profiles import ProfileCache, completeness_json, profile_json, range_json, top_json
@@ -104,6 +105,10 @@ class Api:
             return Download(data, content_type, f"diff-{a.selection.name}-{b.range.start_s}.{suffix}")
         shape = Shape(given.get("limit"), given.get("min_share"), given.get("root") or ())
         return diff_json(comparison, profiles, shape)
+
+    def hosts(self, given: Given) -> Answer:
+        """The fleet's hosts, the worst first."""
+        return hosts_json(self.querier.hosts(given.range, given.now_s), given.range)
 
     def complete(self, given: Given) -> Answer:
         """Candidates for what stands at the cursor of a selector."""
@@ -249,6 +254,7 @@ ROUTES = (
         formats=DIFF_FORMATS[1:],
     ),
     Route("/summary", "The figures above a profile", Api.summary, schemas.SUMMARY, _ASK),
+    Route("/hosts", "The fleet's hosts: what runs there and what is wrong", Api.hosts, HOSTS, _WHEN),
     Route(
         "/complete",
         "Completion of a selector while it is typed",
