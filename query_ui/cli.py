@@ -12,6 +12,8 @@ from fleetprof.errors import FleetprofError
 from fleetprof.profile_types import SELECTIONS
 from query_ui.terminal.client import SERVER_VARIABLE, default_server
 from query_ui.terminal.commands import FORMATS, run_labels, run_query, run_top
+from query_ui.terminal.diff import add_diff_options, run_diff
+from query_ui.terminal.hosts import run_hosts
 
 _EXAMPLE = "example: fleetprof top --from now-15m 'service=\"checkout\"'"
 
@@ -51,6 +53,8 @@ def create_parser(command: str = "") -> argparse.ArgumentParser:
     _add_top(commands)
     _add_query(commands)
     _add_labels(commands)
+    _add_hosts(commands)
+    _add_diff(commands)
     return parser
 
 
@@ -92,6 +96,26 @@ def _add_labels(commands: Commands) -> None:
     _add_range(labels)
     labels.add_argument("--limit", type=int, default=1000, help="at most so many values (default: 1000)")
     labels.set_defaults(run=run_labels)
+
+
+def _add_diff(commands: Commands) -> None:
+    example = 'example: fleetprof diff \'service="shop",version="1"\' \'service="shop",version="2"\''
+    diff = commands.add_parser("diff", help="what changed from one selection to another", epilog=example)
+    add_diff_options(diff)
+    _add_server(diff)
+    _add_range(diff)
+    _add_type(diff)
+    diff.set_defaults(run=run_diff)
+
+
+def _add_hosts(commands: Commands) -> None:
+    hosts = commands.add_parser("hosts", help="the fleet's hosts: what runs there and what is wrong")
+    hosts.add_argument("name", nargs="?", default="", metavar="NAME", help="only hosts whose name holds this")
+    _add_server(hosts)
+    _add_range(hosts)
+    hosts.add_argument("--limit", type=int, default=100, help="at most so many hosts (default: 100)")
+    hosts.add_argument("--json", action="store_true", help="print JSON")
+    hosts.set_defaults(run=run_hosts)
 
 
 def _add_question(parser: argparse.ArgumentParser, limit: int) -> None:

@@ -12,16 +12,15 @@ from collector.compare.design import Design
 from collector.compare.estimate import Factor
 from collector.compare.evidence import Side
 from collector.compare.model import (
-    UNITS,
     Arm,
     Comparison,
     CpuChange,
     Effects,
     Method,
     SmallestEffect,
-    Unit,
 )
 from collector.compare.moments import gather
+from collector.compare.units import UNITS, Unit
 from collector.query.asking import Asking
 from collector.query.completeness import load_coverage
 from collector.query.definitions import FrameNames

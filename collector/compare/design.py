@@ -8,8 +8,8 @@ from scipy import sparse
 from collector.compare.clusters import Layout
 from collector.compare.estimate import F8, Factor, Measured, Pair, common_factor
 from collector.compare.evidence import Evidence, Side
-from collector.compare.model import Unit
 from collector.compare.time_slices import inflation
+from collector.compare.units import Unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from collector.compare.evidence import Evidence
+from collector.compare.units import Unit
 from collector.query.model import Completeness, Query
 from fleetprof.frames import Frame
 
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-Unit = Literal["share", "cores_per_host"]
-UNITS: tuple[Unit, ...] = ("share", "cores_per_host")
 
 Clusters = Literal["hosts", "time slices"]
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from collector.compare.clusters import Layout
-from collector.compare.model import Arm, CpuChange, Effects, Unit
+from collector.compare.model import Arm, CpuChange, Effects
+from collector.compare.units import Unit
 
 _SHOWN = (0.001, 0.01, 0.1)
 """Shares of functions whose smallest visible change is told."""

@@ -1,6 +1,6 @@
 """Parameters of the diff: two selections, each with a range of its own where it is not the common one."""
 
-from collector.compare.model import UNITS
+from collector.compare.units import UNITS
 from collector.query.model import Query
 from collector.query.selector import parse_selector
 from collector.query.time_range import parse_range

@@ -41,10 +41,10 @@ def run_query(given: argparse.Namespace) -> int:
     client = Client(given.server)
     if given.format == "table":
         return _print_tree(client, given)
-    _check_output(given)
+    check_output(given)
     data = client.data("profile", {**_question(given), "format": given.format})
     if given.output:
-        _write(Path(given.output), data)
+        write_file(Path(given.output), data)
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -115,12 +115,14 @@ def _say_nothing(client: Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def _check_output(given: argparse.Namespace) -> None:
+def check_output(given: argparse.Namespace) -> None:
+    """Raises InputError when binary data would go to a terminal."""
     if given.format == "pprof" and not given.output and sys.stdout.isatty():
         raise InputError("pprof is binary and would garble the terminal.", "Write it with -o profile.pb.gz.")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write what was downloaded and say so; raises UnavailableError."""
     try:
         path.write_bytes(data)
     except OSError as error:

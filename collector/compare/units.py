@@ -1,0 +1,8 @@
+"""The units in which selections are compared."""
+
+from typing import Literal
+
+Unit = Literal["share", "cores_per_host"]
+"""Of the selection's time (0..1), or CPU-seconds per second and host."""
+
+UNITS: tuple[Unit, ...] = ("share", "cores_per_host")
