@@ -1,4 +1,4 @@
-"""The collector as one thing that starts and stops: store, pipeline, agents, server, metrics, alerts, retention."""
+"""The collector as one thing that starts and stops: store, pipeline, server, agents, metrics, alerts."""
 
 import logging
 
@@ -70,7 +70,7 @@ class Collector:
 
     @property
     def alive(self) -> bool:
-        """False once the collector can no longer store what it takes, or judge alerts, and should be ended."""
+        """False once the collector cannot store what it takes, or judge alerts, and should be ended."""
         judging = self.alerts is None or self.alerts.alive
         return self._committer is not None and self._committer.alive and judging
 
