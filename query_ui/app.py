@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from flask import Flask, Response
 from prometheus_client import CollectorRegistry
 
+from collector.alerts.service import AlertService
 from collector.query.model import TimeRange
 from collector.query.querier import Querier
+from query_ui.api.alerts import create_alerts_api
 from query_ui.api.blueprint import create_api, json_response
 from query_ui.assets import Assets, create_static
 from query_ui.failures import handle_failures
@@ -24,6 +26,8 @@ class UiConfig:
     now: Callable[[], float] = time.time
     metrics: tuple[CollectorRegistry, ...] = ()
     """What /metrics shows besides the application's own figures."""
+    alerts: AlertService | None = None
+    """Who judges alerts; None where there are no rules."""
 
 
 def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
@@ -36,6 +40,7 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     add_page_context(app, assets, now)
     app.register_blueprint(create_pages())
     app.register_blueprint(create_api(querier, now))
+    app.register_blueprint(create_alerts_api(config.alerts, now, json_response))
     app.register_blueprint(create_static(assets))
     _add_health(app, querier, now)
     add_metrics(app, config.metrics)

@@ -42,12 +42,16 @@ def run_up(options: argparse.Namespace) -> int:
     config = load_settings(COLLECTOR_TABLE, CollectorConfig, vars(options), os.environ).config
     http = load_settings((HTTP,), _HttpConfig, vars(options), os.environ).config.http
     _say(f"Opening the store in {config.data} …")
-    collector = Collector(config)
+    collector = Collector(config, ui_url=f"http://{http._replace(host=_reachable(http.host))}")
     try:
         collector.start(local=not options.no_agent)
         _say(f"Collector ready: agents push to {config.grpc.host}:{collector.grpc_port}.")
         ui = serve(
-            create_app(Querier(collector.store), UiConfig(metrics=(collector.metrics,))), http.host, http.port
+            create_app(
+                Querier(collector.store), UiConfig(metrics=(collector.metrics,), alerts=collector.alerts)
+            ),
+            http.host,
+            http.port,
         )
         try:
             return _with_agent(options, config, collector, ui, ended)

@@ -1,8 +1,9 @@
-"""The OpenAPI 3.0 document of the API, made from the table of routes."""
+"""The OpenAPI 3.0 document of the API, made from the tables of routes and of actions."""
 
 from collector.query.model import Json
 from fleetprof import __version__
 from query_ui.api import schemas
+from query_ui.api.alerts import ACTIONS, Action
 from query_ui.api.routes import ROUTES, Route
 
 PREFIX = "/api/v1"
@@ -25,11 +26,30 @@ def document() -> Json:
             "description": "Profiles of a fleet. Values are nanoseconds unless a field says otherwise; "
             "times are Unix seconds in UTC.",
         },
-        "paths": {PREFIX + route.path: {"get": _operation(route)} for route in ROUTES},
+        "paths": _paths(),
     }
 
 
-def _operation(route: Route) -> Json:
+def _paths() -> Json:
+    paths: Json = {PREFIX + route.path: {"get": _operation(route)} for route in ROUTES}
+    for action in ACTIONS:
+        paths.setdefault(PREFIX + action.path, {})[action.method.lower()] = _changing(action)
+    return paths
+
+
+def _changing(action: Action) -> Json:
+    """The operation of an action, with its body where it takes one."""
+    operation = _operation(action)
+    if action.body:
+        content = {"application/json": {"schema": action.body}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if action.method != "GET":
+        refused = "The request does not say that it was meant, or comes from another site."
+        operation["responses"]["403"] = {**operation["responses"]["400"], "description": refused}
+    return operation
+
+
+def _operation(route: Route | Action) -> Json:
     inside = [
         {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
         for name, text in route.path_parameters
@@ -44,7 +64,7 @@ def _operation(route: Route) -> Json:
         for parameter in route.parameters
     ]
     content: Json = {"application/json": {"schema": route.schema}}
-    if route.formats:
+    if isinstance(route, Route) and route.formats:
         binary = {"schema": {"type": "string", "format": "binary"}}
         content |= {"application/octet-stream": binary, "text/plain": binary}
     error = {"application/json": {"schema": schemas.ERROR}}
