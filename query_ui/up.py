@@ -19,7 +19,7 @@ from collector.query.querier import Querier
 from collector.store.interface import Store
 from fleetprof.errors import UnavailableError
 from fleetprof.setting_kinds import LISTEN, Address
-from fleetprof.settings import Setting, add_flags, load_settings
+from fleetprof.settings import PRINT_FLAG, Setting, add_flags, load_settings
 from query_ui.agent_process import AgentProcess
 from query_ui.app import UiConfig, create_app
 from query_ui.server import DEFAULT_ADDRESS, Running, serve
@@ -36,11 +36,16 @@ def add_up_options(parser: argparse.ArgumentParser) -> None:
 
 def run_up(options: argparse.Namespace) -> int:
     """Start everything, say where it is, wait for Ctrl-C, end cleanly. Returns the exit code."""
+    loaded = load_settings(COLLECTOR_TABLE, CollectorConfig, vars(options), os.environ)
+    # `http` is no setting of the collector: the file, which fleetprof-collector reads too, cannot hold it.
+    http_flag = {HTTP.name: vars(options).get(HTTP.name)}
+    config, http = loaded.config, load_settings((HTTP,), _HttpConfig, http_flag, os.environ).config.http
+    if getattr(options, PRINT_FLAG, False):
+        print(loaded.as_toml())
+        return 0
     if not options.no_agent:
         _require_root()
-    ended = _on_signals()
-    config = load_settings(COLLECTOR_TABLE, CollectorConfig, vars(options), os.environ).config
-    http = load_settings((HTTP,), _HttpConfig, vars(options), os.environ).config.http
+    ended, reloading = _on_signals()
     _say(f"Opening the store in {config.data} …")
     collector = Collector(config, ui_url=f"http://{http._replace(host=_reachable(http.host))}")
     try:
@@ -54,7 +59,10 @@ def run_up(options: argparse.Namespace) -> int:
             http.port,
         )
         try:
-            return _with_agent(options, config, collector, ui, ended)
+            if options.no_agent:
+                _say(f"UI ready: {ui.url} (no agent on this machine; Ctrl-C ends)")
+                return _until_ended(collector, ended, reloading)
+            return _with_agent(config, collector, ui, ended, reloading)
         finally:
             ui.stop()
     finally:
@@ -65,17 +73,33 @@ def run_up(options: argparse.Namespace) -> int:
         )
 
 
+def _until_ended(
+    collector: Collector,
+    ended: threading.Event,
+    reloading: threading.Event,
+    agent: AgentProcess | None = None,
+) -> int:
+    """Wait for the end; the exit code, which is not 0 where a part has failed for good."""
+    while not ended.wait(LOOK_EVERY_S):
+        if reloading.is_set():
+            reloading.clear()
+            collector.reload()
+        if agent and agent.gave_up.is_set():
+            _say("The agent cannot run here (see above); ending. --no-agent starts the rest alone.")
+            return 3
+        if not collector.alive:
+            _say("The collector can no longer store what it takes (see above); ending.")
+            return 1
+    return 0
+
+
 def _with_agent(
-    options: argparse.Namespace,
     config: CollectorConfig,
     collector: Collector,
     ui: Running,
     ended: threading.Event,
+    reloading: threading.Event,
 ) -> int:
-    if options.no_agent:
-        _say(f"UI ready: {ui.url} (no agent on this machine; Ctrl-C ends)")
-        ended.wait()
-        return 0
     began_s = int(time.time())
     # Where agents need TLS, this machine's own has a port without: it has no certificate, and needs none.
     host = "127.0.0.1" if collector.certificates else _reachable(config.grpc.host)
@@ -84,11 +108,7 @@ def _with_agent(
     try:
         _say(f"UI ready: {ui.url}")
         _await_first_window(collector.store, agent, ended, began_s, ui.url)
-        while not ended.wait(LOOK_EVERY_S):
-            if agent.gave_up.is_set():
-                _say("The agent cannot run here (see above); ending. --no-agent starts the rest alone.")
-                return 3
-        return 0
+        return _until_ended(collector, ended, reloading, agent)
     finally:
         _say("Ending: the agent sends its last window …")
         agent.stop()
@@ -124,11 +144,13 @@ def _require_root() -> None:
         )
 
 
-def _on_signals() -> threading.Event:
-    ended = threading.Event()
+def _on_signals() -> tuple[threading.Event, threading.Event]:
+    """(to end, to read the alert rules again): set by SIGINT or SIGTERM, and by SIGHUP."""
+    ended, reloading = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    return ended
+    signal.signal(signal.SIGHUP, lambda *_: reloading.set())
+    return ended, reloading
 
 
 def _say(text: str) -> None:
