@@ -10,6 +10,7 @@ from typing import TypeAlias
 from fleetprof import __version__
 from fleetprof.errors import FleetprofError
 from fleetprof.profile_types import SELECTIONS
+from query_ui.terminal.alerts import add_alerts_options
 from query_ui.terminal.client import SERVER_VARIABLE, default_server
 from query_ui.terminal.commands import FORMATS, run_labels, run_query, run_top
 from query_ui.terminal.diff import add_diff_options, run_diff
@@ -55,6 +56,7 @@ def create_parser(command: str = "") -> argparse.ArgumentParser:
     _add_labels(commands)
     _add_hosts(commands)
     _add_diff(commands)
+    _add_alerts(commands)
     return parser
 
 
@@ -106,6 +108,11 @@ def _add_diff(commands: Commands) -> None:
     _add_range(diff)
     _add_type(diff)
     diff.set_defaults(run=run_diff)
+
+
+def _add_alerts(commands: Commands) -> None:
+    alerts = commands.add_parser("alerts", help="what fires, silences, accepting a new baseline")
+    add_alerts_options(alerts, _add_server)
 
 
 def _add_hosts(commands: Commands) -> None:

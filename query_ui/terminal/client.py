@@ -32,23 +32,33 @@ class Client:
 
     def json(self, route: str, parameters: Parameters) -> dict[str, Any]:
         """The answer of a route under /api/v1."""
-        try:
-            answer = self._get(route, parameters).json()
-        except requests.JSONDecodeError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise self._is_no_fleetprof()
-        return answer
+        return self._object(self._get(route, parameters))
+
+    def send(self, method: str, route: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        """The answer of a request that changes something."""
+        meant = {"X-Fleetprof": "1"}
+        return self._object(self._ask(method, route, json=body, headers=meant))
 
     def data(self, route: str, parameters: Parameters) -> bytes:
         """The same as bytes: for downloads."""
         return self._get(route, parameters).content
 
     def _get(self, route: str, parameters: Parameters) -> requests.Response:
-        given = {name: value for name, value in parameters.items() if value != ""}
+        return self._ask("GET", route, params={n: value for n, value in parameters.items() if value != ""})
+
+    def _object(self, response: requests.Response) -> dict[str, Any]:
         try:
-            response = self._session.get(
-                f"{self.url}/api/v1/{route}", params=given, timeout=(_CONNECT_S, _ANSWER_S)
+            answer = response.json()
+        except requests.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._is_no_fleetprof()
+        return answer
+
+    def _ask(self, method: str, route: str, **how: Any) -> requests.Response:
+        try:
+            response = self._session.request(
+                method, f"{self.url}/api/v1/{route}", timeout=(_CONNECT_S, _ANSWER_S), **how
             )
         except requests.Timeout:
             raise UnavailableError(
