@@ -140,7 +140,8 @@ def _load_frames(
     rows = np.where(known, rows, len(defined.ids) + 1)
     rows[stacks == 0] = len(defined.ids)
     frame_index, starts = take_ragged(flat, bounds, rows)
-    return frames, frame_index, starts
+    used, index = np.unique(frame_index, return_inverse=True)
+    return [frames[code] for code in used.tolist()], index.astype(np.int32), starts
 
 
 def _load_services(asking: Asking, query: Query) -> list[str]:

@@ -34,7 +34,7 @@ SERVICE = "simulated"
 
 @dataclass(frozen=True)
 class Program:
-    """A call tree: function i is called by parent[i] (an earlier one; 0 is main) and has a share of its own."""
+    """A call tree: function i is called by parent[i], an earlier one (0 is main), and has its share."""
 
     frames: list[Frame]
     parent: npt.NDArray[np.int64]
@@ -83,24 +83,41 @@ def make_program(functions: int, seed: int, planted: dict[int, float] | None = N
 
 @dataclass(frozen=True)
 class Variation:
-    """How hosts differ: standard deviations of logarithms."""
+    """How hosts differ: standard deviations of logarithms, for good and from one period to the next."""
 
-    function: float = 0.08
-    subtree: float = 0.05
+    host: float = 0.08
+    host_mix: float = 0.05
+    """Of whole subtrees at once."""
+    period: float = 0.03
+    period_mix: float = 0.03
     load: float = 0.2
     cores: float = 1.5
     seconds: int = 3600
 
 
+def draw_hosts(program: Program, variation: Variation, count: int, random: np.random.Generator) -> F8:
+    """What is lasting about each host: host × function, logarithms."""
+    return np.stack([_noise(program, variation.host, variation.host_mix, random) for _ in range(count)])
+
+
 def draw(
-    program: Program, share: F8, variation: Variation, random: np.random.Generator, load: float = 1.0
+    program: Program,
+    share: F8,
+    host: F8,
+    variation: Variation,
+    random: np.random.Generator,
+    load: float = 1.0,
 ) -> npt.NDArray[np.int64]:
-    """The captures of each function on one host."""
-    noise = variation.function * random.standard_normal(len(share))
-    noise += variation.subtree * random.standard_normal(len(share))[program.subtree]
-    mine = share * np.exp(noise)
+    """The captures of each function on one host in one period."""
+    mine = share * np.exp(host + _noise(program, variation.period, variation.period_mix, random))
     busy = variation.cores * load * np.exp(variation.load * random.standard_normal())
     return random.poisson(busy * variation.seconds * HZ * mine / mine.sum())
+
+
+def _noise(program: Program, function: float, mix: float, random: np.random.Generator) -> F8:
+    size = len(program.share)
+    noise: F8 = function * random.standard_normal(size)
+    return noise + mix * random.standard_normal(size)[program.subtree]
 
 
 @dataclass
@@ -115,7 +132,7 @@ class Fleet:
 
     def __post_init__(self) -> None:
         known, ledger = KnownDefinitions(self.store), LossLedger()
-        self._committer = Committer(self.store, Journal(self.folder), known, ledger)
+        self._committer = Committer(self.store, Journal(self.folder), known, ledger, linger_s=0.0)
         self._pipeline = Pipeline(known, self._committer, ledger, Limits())
         ids = [frame_id(frame) for frame in self.program.frames]
         self._paths = [self.program.path(i) for i in range(len(ids))]

@@ -1,0 +1,86 @@
+"""Comparisons of simulated releases through the ingest path: coverage, false findings, power, time.
+
+    .venv/bin/python -m tests.bench.bench_compare --functions 20000 --hosts 20 --comparisons 200
+
+Half of the comparisons are null, in the other half a function of 1 % share grows by 20 %. Hosts differ for
+good and from hour to hour (tests/accuracy/simulated_fleet.py). Prints counts and 95 % limits.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from scipy import stats
+
+from collector.store.chdb import ChdbStore
+from collector.store.migrate import migrate
+from tests.accuracy.simulated_fleet import Fleet, Variation, make_program
+from tests.accuracy.simulated_releases import Score, Simulation, truth_of
+
+SHARE = 0.01
+GROWTH = 1.2
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--functions", type=int, default=20_000)
+    parser.add_argument("--hosts", type=int, default=20)
+    parser.add_argument("--comparisons", type=int, default=20)
+    parser.add_argument("--kind", choices=("replaced", "staged", "beside"), default="replaced")
+    parser.add_argument("--growth", type=float, default=GROWTH)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-compare-") as folder:
+        run(given, Path(folder))
+
+
+def run(given: argparse.Namespace, folder: Path) -> None:
+    """All comparisons of one kind in one store."""
+    store = ChdbStore(folder / "data")
+    try:
+        simulate(given, store, folder)
+    finally:
+        store.close()
+
+
+def simulate(given: argparse.Namespace, store: ChdbStore, folder: Path) -> None:
+    """Send, compare and report."""
+    migrate(store)
+    grown = given.functions - 5
+    program = make_program(given.functions, given.seed, {grown: SHARE})
+    fleet = Fleet(store, folder / "journal", program)
+    simulation = Simulation(fleet, given.kind, given.hosts, Variation(), given.seed)
+    tested, began = 0, time.monotonic()
+    for number in range(given.comparisons):
+        truth = truth_of(program, grown if number % 2 else -1, given.growth)
+        comparison = simulation.run(truth)
+        tested += int(comparison.own.tested.sum() + comparison.total.tested.sum())
+        if number % 10 == 9 or number + 1 == given.comparisons:
+            report(simulation.score, tested / (number + 1), (time.monotonic() - began) / (number + 1))
+    fleet.close()
+
+
+def report(score: Score, tested: float, seconds: float) -> None:
+    """One line of figures so far."""
+    print(
+        f"{score.null} null, {score.planted} planted, {tested:.0f} tests each, {seconds:.1f} s each: "
+        f"intervals cover {100 * score.coverage:.2f} % of {score.intervals}, "
+        f"the grown function's {_part(score.grown_covered, score.planted)}; "
+        f"false findings in null ones {score.null_groups}; found {_part(score.found, score.planted)}; "
+        f"besides it {score.extra_groups}",
+        flush=True,
+    )
+
+
+def _part(count: int, whole: int) -> str:
+    """`count` of `whole` with Clopper-Pearson's 95 % limits."""
+    if not whole:
+        return "none"
+    limits = stats.binomtest(count, whole).proportion_ci(0.95, "exact")
+    return f"{count} of {whole} ({100 * limits.low:.0f} to {100 * limits.high:.0f} %)"
+
+
+if __name__ == "__main__":
+    main()
