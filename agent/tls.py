@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fleetprof.errors import InputError
 from fleetprof.setting_kinds import Address
-from fleetprof.tls import TlsFiles, ca_problem, own_validity, read_files
+from fleetprof.tls import TlsFiles, ca_problem, certificate_validity, read_files
 
 CONNECT_S = 5.0
 _SILENCE_S = 2.0
@@ -48,8 +48,8 @@ def own_problem(files: TlsFiles, now_s: float | None = None) -> str:
     """What is wrong with the agent's own files, in a sentence or two; "" when nothing is."""
     try:
         read_files(files)
-        if files.certificate and files.key:
-            problem = own_validity(files.certificate, files.key).problem(now_s)
+        if files.certificate:
+            problem = certificate_validity(files.certificate).problem(now_s)
             if problem:
                 return f"{problem} It is this agent's own (tls_certificate)."
         if files.ca and (problem := ca_problem(files.ca, now_s)):
@@ -76,7 +76,7 @@ def _explain_tls(connection: socket.socket, address: Address, files: TlsFiles, s
     name = server_name or address.host
     try:
         with context.wrap_socket(connection, server_hostname=name) as wrapped:
-            return _await_settings(wrapped, address)
+            return _await_settings(wrapped, address, files)
     except ssl.SSLCertVerificationError as error:
         return _of_verification(error, address, name, files)
     except ssl.SSLError as error:
@@ -85,16 +85,27 @@ def _explain_tls(connection: socket.socket, address: Address, files: TlsFiles, s
         return f"{address} ended the TLS handshake: {error.strerror or 'no answer in time'}."
 
 
-def _await_settings(wrapped: ssl.SSLSocket, address: Address) -> str:
-    """In TLS 1.3 a server judges our certificate after our handshake is done: wait for its first word."""
+def _await_settings(wrapped: ssl.SSLSocket, address: Address, files: TlsFiles) -> str:
+    """In TLS 1.3 a server judges our certificate after our handshake is done: wait for its first word.
+
+    gRPC's servers close the connection without an alert where they do not accept it.
+    """
     wrapped.settimeout(_SILENCE_S)
     try:
-        wrapped.recv(1)
+        if wrapped.recv(1):
+            return ""
     except TimeoutError:
         return ""
     except ssl.SSLError as error:
         return _of_handshake(error, address)
-    return ""
+    except OSError:
+        pass
+    if not files.certificate:
+        return f"{address} wants a certificate of this agent. Set tls_certificate and tls_key."
+    return (
+        f"{address} does not accept this agent's certificate {files.certificate}: another authority signed "
+        f"it, or it is not for clients. {_CHECK_FILES}"
+    )
 
 
 def _of_verification(

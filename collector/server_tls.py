@@ -13,8 +13,8 @@ from fleetprof.tls import (
     TlsFiles,
     Validity,
     ca_problem,
+    certificate_validity,
     day,
-    own_validity,
     read_files,
 )
 
@@ -79,8 +79,7 @@ class ServerCertificates:
     def _read(self) -> tuple[TlsContents, Validity]:
         contents = read_files(self._files)
         assert self._files.certificate
-        assert self._files.key
-        validity = own_validity(self._files.certificate, self._files.key)
+        validity = certificate_validity(self._files.certificate)
         if problem := validity.problem():
             raise InputError(problem, f"It is the collector's own (tls_certificate). {MAKE_HINT}")
         if self._files.ca and (problem := ca_problem(self._files.ca)):

@@ -1,20 +1,20 @@
 """TLS files of agents and collectors: read and checked up front, so that each mistake gets one clear message.
 
-gRPC itself says no more than "handshake failed". Only the standard library is used: certificates are read by
-OpenSSL, through a handshake of the file with itself in memory.
+gRPC itself says no more than "handshake failed". Only the standard library is used: agents have no other.
 """
 
+import re
 import ssl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fleetprof.certificate_dates import validity_s
 from fleetprof.errors import InputError
 
 MAKE_HINT = "Make new ones with: fleetprof-collector certificates --out DIR --host NAME."
-_NO_CHECK_TIME = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h."""
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,9 @@ class TlsContents:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """Whom a certificate is for and when it is valid, Unix seconds."""
+    """When a certificate is valid, Unix seconds."""
 
     path: Path
-    names: tuple[str, ...]
     not_before_s: float
     not_after_s: float
 
@@ -68,7 +67,7 @@ class Validity:
 def read_files(files: TlsFiles) -> TlsContents:
     """The content of the files, each checked to be what it should be, and the key to fit the certificate.
 
-    Raises InputError. Dates are not looked at: see `own_validity` and `ca_validities`.
+    Raises InputError. Dates are not looked at: see `certificate_validity` and `ca_problem`.
     """
     if files.certificate and not files.key:
         raise InputError(f"The certificate {files.certificate} is set without its key.", "Set tls_key, too.")
@@ -76,33 +75,34 @@ def read_files(files: TlsFiles) -> TlsContents:
         raise InputError(f"The key {files.key} is set without its certificate.", "Set tls_certificate, too.")
     contents = TlsContents(_read(files.ca), _read(files.certificate), _read(files.key))
     if files.ca:
-        _trusting(files.ca)
+        _check_authority(files.ca)
     if files.certificate and files.key:
-        _holding(files.certificate, files.key)
+        _check_pair(files.certificate, files.key)
     return contents
 
 
-def own_validity(certificate: Path, key: Path) -> Validity:
-    """Whom the certificate is for, and when; raises InputError where the files do not fit."""
-    server = _holding(certificate, key)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.load_verify_locations(cafile=certificate)
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
-    found = _handshake_in_memory(server, client)
-    names = tuple(str(value) for _, value in _pairs(found.get("subjectAltName")))
-    return Validity(certificate, names, _time(found, "notBefore"), _time(found, "notAfter"))
+def validities(path: Path) -> list[Validity]:
+    """When each certificate of a PEM file is valid, in the file's order; raises InputError."""
+    try:
+        ders = [ssl.PEM_cert_to_DER_cert(text) for text in _PEM.findall(path.read_text("ascii", "replace"))]
+        return [Validity(path, *validity_s(der)) for der in ders]
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except ValueError as error:
+        raise InputError(f"The TLS file {path} is damaged: {error}.", MAKE_HINT) from None
 
 
-def ca_validities(ca: Path) -> list[Validity]:
-    """The certificate authorities in a file, and when each is valid; raises InputError."""
-    authorities = _trusting(ca).get_ca_certs()
-    return [Validity(ca, (), _time(found, "notBefore"), _time(found, "notAfter")) for found in authorities]
+def certificate_validity(certificate: Path) -> Validity:
+    """When a certificate is valid (the first of its chain); raises InputError."""
+    found = validities(certificate)
+    if not found:
+        raise InputError(f"The TLS file {certificate} holds no certificate.", MAKE_HINT)
+    return found[0]
 
 
 def ca_problem(ca: Path, now_s: float | None = None) -> str:
     """Why none of the authorities in a file can be used now, in a sentence; "" when one can."""
-    problems = [validity.problem(now_s) for validity in ca_validities(ca)]
+    problems = [validity.problem(now_s) for validity in validities(ca)]
     return problems[0] if problems and all(problems) else ""
 
 
@@ -130,14 +130,17 @@ def _read(path: Path | None) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"The TLS file {path} cannot be read: {error.strerror}.",
-            "Check its path and its permissions in the settings tls_*.",
-        ) from None
+        raise _unreadable(path, error) from None
 
 
-def _trusting(ca: Path) -> ssl.SSLContext:
-    """A context that trusts what is in the file."""
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"The TLS file {path} cannot be read: {error.strerror}.",
+        "Check its path and its permissions in the settings tls_*.",
+    )
+
+
+def _check_authority(ca: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cafile=ca)
@@ -146,11 +149,9 @@ def _trusting(ca: Path) -> ssl.SSLContext:
             f"The TLS file {ca} holds no certificate that can be read (PEM).",
             "It must hold the certificate of the authority that signed the other side's.",
         ) from None
-    return context
 
 
-def _holding(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A context that shows the certificate."""
+def _check_pair(certificate: Path, key: Path) -> None:
     if b"ENCRYPTED" in key.read_bytes():
         raise InputError(
             f"The key {key} is protected by a passphrase, which nobody can type here.",
@@ -170,32 +171,3 @@ def _holding(certificate: Path, key: Path) -> ssl.SSLContext:
             f"The TLS file {bad} cannot be understood: it is not PEM, or damaged.",
             MAKE_HINT,
         ) from None
-    return context
-
-
-def _handshake_in_memory(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, object]:
-    """The server's certificate as its client sees it."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = (
-        client.wrap_bio(to_client, to_server, server_side=False),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    )
-    done = [False, False]
-    while not all(done):
-        for place, end in enumerate(ends):
-            try:
-                end.do_handshake()
-                done[place] = True
-            except ssl.SSLWantReadError:
-                continue
-    found: dict[str, object] = dict(ends[0].getpeercert() or {})
-    return found
-
-
-def _pairs(value: object) -> list[tuple[str, str]]:
-    return list(value) if isinstance(value, tuple) else []
-
-
-def _time(certificate: object, field: str) -> float:
-    assert isinstance(certificate, dict)
-    return float(ssl.cert_time_to_seconds(str(certificate[field])))
