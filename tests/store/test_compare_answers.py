@@ -1,0 +1,191 @@
+"""Comparisons asked of a store: known changes are found with the right figures, bad questions are told so."""
+
+import numpy as np
+import pytest
+
+from collector.compare.compare import compare
+from collector.compare.model import Comparison
+from collector.compare.regressions import find_regressions, regressions
+from collector.query.model import Query, TimeRange
+from collector.query.selector import parse_selector
+from collector.store.chdb import ChdbStore
+from fleetprof.errors import InputError
+from fleetprof.profile_types import selection
+from tests.store.rollout import DAY_START_S, Spell, insert_spells
+
+START_S = DAY_START_S + 6 * 3600
+SECONDS = 600
+CORE = 10**10
+"""Nanoseconds of a window's core."""
+
+
+def ask(service: str, more: str = "", start_s: int = START_S, seconds: int = SECONDS) -> Query:
+    matchers = parse_selector(f'service="{service}"' + (f",{more}" if more else ""))
+    return Query(selection("cpu"), matchers, TimeRange(start_s, start_s + seconds))
+
+
+def stacks(random: np.random.Generator, **grown: float) -> dict[str, int]:
+    """Ten leaves under two handlers, each with some noise; named ones are multiplied."""
+    found = {}
+    for number in range(10):
+        name = f"leaf{number}"
+        value = CORE / 10 * (1 + 0.02 * random.standard_normal()) * grown.get(name, 1.0)
+        found[f"{name};handler{number % 2};main"] = int(value)
+    return found
+
+
+def insert_versions(store: ChdbStore, service: str, hosts: int, **grown: float) -> None:
+    """Version 1 on `hosts` hosts and 2 on as many others, at the same time."""
+    random = np.random.default_rng(7)
+    spells = [
+        Spell(f"h{v}-{i}", v, START_S, START_S + SECONDS, stacks(random, **(grown if v == "2" else {})))
+        for v in "12"
+        for i in range(hosts)
+    ]
+    insert_spells(store, service, spells)
+
+
+def between_versions(store: ChdbStore, service: str, unit: str = "share") -> Comparison:
+    return compare(store, ask(service, 'version="1"'), ask(service, 'version="2"'), unit)  # type: ignore[arg-type]
+
+
+def row(comparison: Comparison, name: str) -> int:
+    return [frame.name for frame in comparison.frames].index(name)
+
+
+def test_a_slower_leaf_is_the_only_finding_and_its_interval_holds_the_truth(
+    store: ChdbStore, service: str
+) -> None:
+    insert_versions(store, service, 8, leaf3=1.2)
+    comparison = between_versions(store, service)
+    truth = 1.2 / 10.2 - 0.1
+    leaf = row(comparison, "leaf3")
+    assert comparison.own.low[leaf] < truth < comparison.own.high[leaf]
+    assert comparison.own.significant[leaf]
+    found = find_regressions(comparison)
+    causes = [finding for finding in found.findings if finding.kind != "cpu"]
+    assert [finding.frame.name for finding in causes] == ["leaf3"]
+    assert {frame.name for frame in causes[0].callers} <= {"handler1", "main"}
+    assert comparison.method.clusters == "hosts"
+    assert comparison.method.concurrent
+    assert not comparison.method.paired
+    assert (comparison.a.hosts, comparison.b.hosts) == (8, 8)
+    assert abs(comparison.a.cores_per_host - 1) < 0.02
+    assert comparison.a.captures == 8 * 10 * SECONDS // 10 * 100
+
+
+def test_a_uniform_slowdown_shows_in_cpu_per_host_only(store: ChdbStore, service: str) -> None:
+    insert_versions(store, service, 6, **{f"leaf{i}": 1.3 for i in range(10)})
+    comparison = between_versions(store, service)
+    assert not comparison.own.significant.any()
+    assert comparison.cpu.significant
+    assert comparison.cpu.low < 0.3 < comparison.cpu.high
+    assert [finding.kind for finding in regressions(comparison)] == ["cpu"]
+    cores = between_versions(store, service, "cores_per_host")
+    assert cores.own.significant.all() or cores.total.significant[row(cores, "main")]
+    assert abs(cores.own.delta[row(cores, "leaf1")] - 0.03) < 0.01
+
+
+def test_nothing_changed_is_told_with_what_could_have_been_seen(store: ChdbStore, service: str) -> None:
+    insert_versions(store, service, 6)
+    comparison = between_versions(store, service)
+    assert regressions(comparison) == []
+    assert "about as much CPU" in comparison.verdict
+    assert "0 of 13 functions" in comparison.verdict
+    assert "Smallest change visible here" in comparison.visible
+    assert (
+        comparison.own.detectable[comparison.own.tested] > comparison.own.margin[comparison.own.tested]
+    ).all()
+
+
+def test_moved_cost_is_a_shift_and_no_regression(store: ChdbStore, service: str) -> None:
+    """leaf1 is renamed: same caller, same amount."""
+    random = np.random.default_rng(8)
+    spells = []
+    for version in "12":
+        for i in range(6):
+            made = stacks(random)
+            if version == "2":
+                made["leaf1_fast;handler1;main"] = made.pop("leaf1;handler1;main")
+            spells.append(Spell(f"h{version}{i}", version, START_S, START_S + SECONDS, made))
+    insert_spells(store, service, spells)
+    found = find_regressions(between_versions(store, service))
+    assert found.findings == []
+    assert [(shift.source.name, shift.target.name) for shift in found.shifts] == [("leaf1", "leaf1_fast")]
+
+
+def test_few_hosts_are_compared_over_time(store: ChdbStore, service: str) -> None:
+    random = np.random.default_rng(9)
+    spells = [
+        Spell(f"h{version}", version, second, second + 10, stacks(random, **grown))
+        for version, grown in (("1", {}), ("2", {"leaf3": 1.5}))
+        for second in range(START_S, START_S + SECONDS, 10)
+    ]
+    insert_spells(store, service, spells)
+    comparison = between_versions(store, service)
+    assert comparison.method.clusters == "time slices"
+    assert "Within one host, over time" in comparison.method.sentence
+    assert comparison.own.significant[row(comparison, "leaf3")]
+    assert [f.frame.name for f in regressions(comparison) if f.kind != "cpu"] == ["leaf3"]
+
+
+def test_the_same_hosts_before_and_after_are_pairs(store: ChdbStore, service: str) -> None:
+    random = np.random.default_rng(10)
+    spells = [
+        Spell(f"h{i}", "1", START_S + k * SECONDS, START_S + (k + 1) * SECONDS, stacks(random))
+        for i in range(6)
+        for k in range(2)
+    ]
+    insert_spells(store, service, spells)
+    comparison = compare(store, ask(service), ask(service, start_s=START_S + SECONDS))
+    assert comparison.method.paired
+    assert not comparison.method.concurrent
+    assert "Not at the same time" in comparison.method.sentence
+
+
+def test_a_matcher_on_hosts_can_choose_the_sides(store: ChdbStore, service: str) -> None:
+    insert_versions(store, service, 5)
+    comparison = compare(store, ask(service, 'host=~"h1-.*"'), ask(service, 'host=~"h2-.*"'))
+    assert (comparison.a.hosts, comparison.b.hosts) == (5, 5)
+
+
+def test_too_little_data_cannot_tell(store: ChdbStore, service: str) -> None:
+    spells = [
+        Spell(f"h{v}{i}", v, START_S, START_S + 10, {"work;main": CORE}, captures=1)
+        for v in "12"
+        for i in range(2)
+    ]
+    insert_spells(store, service, spells)
+    comparison = between_versions(store, service)
+    assert not comparison.can_tell
+    assert "not enough data to tell" in comparison.verdict
+    assert "Cannot tell" in comparison.visible
+    assert regressions(comparison) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "what"),
+    [
+        ('version="1"', 'version="1"', "the same selection"),
+        ('version="1"', 'version="9"', "has never sent data"),
+        ('version="1"', "", "belong to both"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    store: ChdbStore, service: str, a: str, b: str, what: str
+) -> None:
+    insert_versions(store, service, 2)
+    with pytest.raises(InputError, match=what):
+        compare(store, ask(service, a), ask(service, b))
+
+
+def test_overlapping_ranges_are_refused(store: ChdbStore, service: str) -> None:
+    insert_versions(store, service, 2)
+    with pytest.raises(InputError, match="overlap by 300 s"):
+        compare(store, ask(service), ask(service, start_s=START_S + 300))
+
+
+def test_an_empty_range_says_when_there_was_data(store: ChdbStore, service: str) -> None:
+    insert_versions(store, service, 2)
+    with pytest.raises(InputError, match="B has nothing to compare: No data after"):
+        compare(store, ask(service), ask(service, start_s=START_S + 3600))
