@@ -6,7 +6,14 @@ count anyway is read when it is asked for; only the time of a push is measured f
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector as MetricSource
 
@@ -17,6 +24,8 @@ from fleetprof import __version__
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import DropReason
 from fleetprof.setting_kinds import Address
+
+disable_created_metrics()  # a series more for each counter, which Prometheus does not need
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 RESULTS = ("accepted", "duplicate", "need_definitions", "refused", "later")

@@ -92,6 +92,8 @@ class HostRow:
     """The busiest first."""
     utilisation: float | None = None
     """0..1: CPU time in use of all there was; None without data."""
+    captures: int = 0
+    """Captured CPU samples in the range."""
     losses: Mapping[str, int] = field(default_factory=dict)
     """DropReason label → count in the range."""
     last_seen_s: int = 0

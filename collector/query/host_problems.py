@@ -12,8 +12,13 @@ QUEUE_WINDOWS = 3
 NO_WINDOW_S = 90
 """A host whose agent beats but sends no windows for this long has a problem."""
 
-_UNHARMFUL = frozenset({DropReason.STACK_UNREADABLE, DropReason.SWITCH_MISSED, DropReason.PROCESS_GONE})
-"""Losses of which some are usual everywhere: they are shown, but are no problem by themselves."""
+COST_SECONDS = 300
+"""Over less the agent's start, when it reads symbols, weighs too much."""
+LOSS_SHARE = 0.01
+"""Of the captured samples; some losses of single samples are usual everywhere."""
+
+_OF_SAMPLES = frozenset(range(DropReason.RING_FULL, DropReason.PROCESS_LIMIT + 1))
+"""Reasons that count samples, threads or processes; the others count whole windows and requests."""
 
 
 def find_problems(row: HostRow, now_s: float, common_version: str) -> tuple[Problem, ...]:
@@ -71,10 +76,9 @@ def _quality(row: HostRow) -> Iterator[Problem]:
     known = [cell for cell in row.reported.completeness if cell is not None]
     if known and (mean := sum(known) / len(known)) < COMPLETE_SHARE and not row.silent:
         yield Problem(WARNING, f"{100 * (1 - mean):.1f} % of the last {len(known)} h did not arrive.")
-    if row.reported.cost_share is not None and row.reported.cost_share > COST_SHARE:
-        yield Problem(
-            WARNING, f"Profiling takes {100 * row.reported.cost_share:.2f} % of its CPU time, more than 1 %."
-        )
+    cost_share = row.reported.cost_share or 0.0
+    if cost_share > COST_SHARE and row.reported.covered_s >= COST_SECONDS:
+        yield Problem(WARNING, f"Profiling takes {100 * cost_share:.2f} % of its CPU time, more than 1 %.")
     for hook in row.agent.hooks_off:
         if hook.is_program:
             yield Problem(WARNING, f"{hook.name} is off: {hook.reason.rstrip('.')}.")
@@ -83,7 +87,7 @@ def _quality(row: HostRow) -> Iterator[Problem]:
 def _losses(row: HostRow) -> Iterator[Problem]:
     for label, count in row.losses.items():
         reason = DropReason[label.upper()] if label.upper() in DropReason.__members__ else None
-        if reason is None or reason not in _UNHARMFUL:
+        if reason not in _OF_SAMPLES or count > LOSS_SHARE * row.captures:
             text = (
                 reason.explanation
                 if reason

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,19 +34,21 @@ def load_hosts(asking: Asking, range: TimeRange, now_s: float | None = None) -> 
     now = time.time() if now_s is None else now_s
     agents = _load_agents(asking, now)
     reported = _load_reported(asking, range, now)
-    uses, utilisation = _load_uses(asking, range)
+    uses = _load_uses(asking, range)
     losses = _load_losses(asking, range)
     common = _most_common_version(agents)
     rows = []
     for host in sorted(agents.keys() | reported.keys()):
         agent, report = agents.get(host, Agent()), reported.get(host, Reported())
+        use = uses.get(host, _Uses())
         last_seen_s = max(agent.seen_at_s, report.last_window_s)
         row = HostRow(
             host=host,
             agent=agent,
             reported=report,
-            services=_services(uses.get(host, {}), report.covered_s),
-            utilisation=utilisation.get(host),
+            services=_services(use.services, report.covered_s),
+            utilisation=use.utilisation,
+            captures=use.captures,
             losses=losses.get(host, {}),
             last_seen_s=last_seen_s,
             silent=now - last_seen_s > SILENT_AFTER_S,
@@ -173,10 +175,24 @@ def _cells(hours: list[dict[str, Any]], first_hour_s: int, until_s: float) -> tu
     return tuple(cells)
 
 
-def _load_uses(
-    asking: Asking, range: TimeRange
-) -> tuple[dict[str, dict[tuple[str, str], int]], dict[str, float]]:
-    """Host → (service, version) → CPU nanoseconds; and host → utilisation."""
+@dataclass(slots=True)
+class _Uses:
+    """What series_1m says of one host; nanoseconds."""
+
+    services: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(service, version) → CPU time."""
+    idle: int = 0
+    captures: int = 0
+
+    @property
+    def utilisation(self) -> float | None:
+        """0..1, None where idle time is not known."""
+        busy = sum(self.services.values())
+        return busy / (busy + self.idle) if self.idle else None
+
+
+def _load_uses(asking: Asking, range: TimeRange) -> dict[str, _Uses]:
+    """Host → what runs there."""
     query = Query(_CPU_AND_IDLE, (), range)
     binds = Binds()
     sums = union_sql(query, split_range(range, MINUTE_S, "series_1m"), ("series", "type"), binds)
@@ -186,22 +202,22 @@ def _load_uses(
     )
     found = asking.ask(
         "SELECT l.host AS host, l.service AS service, l.version AS version, m.type AS type, "
-        "sum(m.v) AS value FROM "
-        f"(SELECT series, type, sum(v) AS v FROM {sums} AS u GROUP BY series, type) AS m "
+        "sum(m.v) AS value, sum(m.c) AS captures FROM "
+        f"(SELECT series, type, sum(v) AS v, sum(c) AS c FROM {sums} AS u GROUP BY series, type) AS m "
         f"GLOBAL INNER JOIN ({labels}) AS l ON m.series = l.series "
         "GROUP BY l.host, l.service, l.version, m.type",
         binds,
     )
-    uses: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
-    busy: dict[str, int] = defaultdict(int)
-    idle: dict[str, int] = defaultdict(int)
-    for host, service, version, kind, value in zip(*(found[name] for name in found), strict=True):
+    uses: dict[str, _Uses] = defaultdict(_Uses)
+    names = ("host", "service", "version", "type", "value", "captures")
+    for host, service, version, kind, value, captures in zip(*(found[name] for name in names), strict=True):
+        use = uses[str(host)]
         if kind == ProfileType.IDLE.label:
-            idle[str(host)] += int(value)
+            use.idle += int(value)
         else:
-            uses[str(host)][str(service), str(version)] = int(value)
-            busy[str(host)] += int(value)
-    return uses, {host: busy[host] / (busy[host] + idle[host]) for host in idle if busy[host] + idle[host]}
+            use.services[str(service), str(version)] = int(value)
+            use.captures += int(captures)
+    return uses
 
 
 def _services(uses: Mapping[tuple[str, str], int], covered_s: float) -> tuple[ServiceUse, ...]:
