@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from json import loads
 from typing import Any
@@ -53,8 +54,9 @@ class AlertBook:
         changed: list[Alert] = []
         with self.database.transaction():
             touched: set[str] = set()
+            found = {sight.subject for sight in sights if sight.verdict == "active" and sight.evidence}
             for sight in sights:
-                alert = self._open_alert_of(sight)
+                alert = self._open_alert_of(sight, found)
                 # Of two sights of the same alert the first counts; a second must not open it again.
                 if touched & {sight.subject.fingerprint, alert.subject.fingerprint if alert else ""}:
                     continue
@@ -115,18 +117,25 @@ class AlertBook:
         sql = f"SELECT * FROM alerts WHERE {condition}"
         return [_alert(row) for row in self.database.rows(sql, *values)]
 
-    def _open_alert_of(self, sight: Sight) -> Alert | None:
-        """The open alert of the sight's subject, or of another node of the same cause."""
+    def _open_alert_of(self, sight: Sight, found: AbstractSet[Subject]) -> Alert | None:
+        """The open alert of the sight's subject, or of another function of the same cause.
+
+        A later look may name a caller of what an earlier one found, or the other way round; then the alert's
+        own function is not among those `found` now. Where it is, the sight is a cause of its own.
+        """
         subject = sight.subject
         same = self._alerts(f"fingerprint = ? AND {OPEN}", subject.fingerprint)
-        if same or not sight.group:
-            return same[0] if same else None
+        if same:
+            return same[0]
         condition = (
             f"rule = ? AND scope = ? AND service = ? AND version = ? AND {OPEN} ORDER BY active_at, id"
         )
         near = self._alerts(condition, subject.rule, subject.scope, subject.service, subject.version)
-        nodes = {subject.node, *sight.group}
-        return next((alert for alert in near if nodes & {alert.subject.node, *alert.group}), None)
+        for alert in near:
+            related = subject.node in alert.group or alert.subject.node in sight.group
+            if related and alert.subject not in found:
+                return alert
+        return None
 
     def _take(self, rule: AnyRule, alert: Alert | None, sight: Sight, now_s: int) -> Alert | None:
         if alert is None and self._has_baseline(rule, sight):
@@ -139,11 +148,10 @@ class AlertBook:
         return self._go_on(alert, sight, step, now_s)
 
     def _has_baseline(self, rule: AnyRule, sight: Sight) -> bool:
-        prints = [replace(sight.subject, node=n).fingerprint for n in (sight.subject.node, *sight.group)]
+        fingerprint = sight.subject.fingerprint
         if rule.kind == "threshold" and sight.verdict == "inactive":
-            self.database.run("DELETE FROM baselines WHERE fingerprint = ?", prints[0])
-        sql = "SELECT 1 FROM baselines WHERE fingerprint = ?"
-        return any(self.database.rows(sql, each) for each in prints)
+            self.database.run("DELETE FROM baselines WHERE fingerprint = ?", fingerprint)
+        return bool(self.database.rows("SELECT 1 FROM baselines WHERE fingerprint = ?", fingerprint))
 
     def _open(self, rule: AnyRule, sight: Sight, step: Step, now_s: int) -> Alert:
         subject = sight.subject

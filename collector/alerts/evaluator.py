@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from collector.alerts.book import AlertBook
-from collector.alerts.judgement import Docket, Judge, Judgement
+from collector.alerts.judgement import Docket, Judge
 from collector.alerts.model import Alert, Sight
 from collector.alerts.rules import AnyRule, RuleSet
 from fleetprof.errors import FleetprofError
@@ -54,9 +54,9 @@ class Evaluator:
         health = {}
         for rule in rules.rules:
             rule_began = time.monotonic()
-            judgement = self._judge(rule, now_s)
-            changed += self._book.apply(rule, judgement.sights, judgement.looks, now_s)
-            health[rule.name] = RuleHealth(now_s, time.monotonic() - rule_began, judgement.held)
+            now_changed, held = self._apply(rule, now_s)
+            changed += now_changed
+            health[rule.name] = RuleHealth(now_s, time.monotonic() - rule_began, held)
         self.health = Health(now_s, time.monotonic() - began, health)
         for alert in changed:
             log.info("Alert %s is %s: %s", alert.labels.get("alertname"), alert.state, alert.reason)
@@ -64,19 +64,21 @@ class Evaluator:
             self._changed()
         return changed
 
-    def _judge(self, rule: AnyRule, now_s: int) -> Judgement:
-        """What the rule says; where the store cannot answer, all its open alerts are held."""
+    def _apply(self, rule: AnyRule, now_s: int) -> tuple[list[Alert], str]:
+        """Judge one rule and keep what follows: (alerts whose state changed, what is held)."""
         docket = Docket(now_s, self._book.open_alerts(rule.name), self._book.looks(rule.name))
         try:
-            return self._judges[rule.kind].judge(rule, docket)
+            judgement = self._judges[rule.kind].judge(rule, docket)
+            return self._book.apply(rule, judgement.sights, judgement.looks, now_s), judgement.held
         except FleetprofError as error:
             reason = error.message
             log.warning("Rule %s could not be judged: %s", rule.name, reason)
         except (ArithmeticError, LookupError, ValueError) as error:
-            # A fault of one rule's figures must not keep the others from being judged.
+            # A fault in one rule's figures must not keep the others from being judged.
             reason = f"a fault of fleetprof: {error!r}"
             log.exception("Rule %s could not be judged.", rule.name)
-        return Judgement([Sight(alert.subject, "held", reason) for alert in docket.open_alerts], held=reason)
+        held = [Sight(alert.subject, "held", reason) for alert in docket.open_alerts]
+        return self._book.apply(rule, held, [], now_s), reason
 
 
 class EvaluationLoop:

@@ -17,7 +17,17 @@ _STEP_S = 10
 def node_key(frame: Frame) -> str:
     """A name for a function that stays the same when the program is built anew: no address, no line."""
     mapping = frame.mapping.rsplit("/", 1)[-1]
-    return f"{frame.kind.name.lower()}:{frame.name}@{mapping}"
+    return f"{frame.kind.name.lower()}:{function_name(frame)}@{unicode_only(mapping)}"
+
+
+def function_name(frame: Frame) -> str:
+    """The frame's name as labels can hold it."""
+    return unicode_only(frame.name)
+
+
+def unicode_only(text: str) -> str:
+    r"""`text` with each byte that was not UTF-8 as \udcXX: databases and receivers take Unicode only."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def callers_of(profile: Profile, frame: Frame) -> list[Json]:

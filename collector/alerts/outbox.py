@@ -16,6 +16,16 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 300.0
 ORPHANED_S = 86400
 """A notification whose receiver was taken from the rules is given up after this time."""
 
+_WAITING = (
+    "FROM outbox AS o LEFT JOIN deliveries AS d ON d.notification = o.number AND d.target = ?1 "
+    "WHERE o.receiver = ?2 AND o.done_at = 0 AND coalesce(d.done_at, 0) = 0 "
+    "AND NOT EXISTS (SELECT 1 FROM outbox AS e "
+    "LEFT JOIN deliveries AS f ON f.notification = e.number AND f.target = ?1 "
+    "WHERE e.receiver = ?2 AND e.alert = o.alert AND e.number < o.number "
+    "AND e.done_at = 0 AND coalesce(f.done_at, 0) = 0)"
+)
+"""What target ?1 of receiver ?2 has not taken, without what must wait for an earlier notification."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notification:
@@ -51,13 +61,8 @@ class Outbox:
     def due(self, receiver: str, target: str, now_s: float, limit: int = 100) -> list[Notification]:
         """What to send to `target` now. An alert's end is not due before its firing was delivered."""
         rows = self._database.rows(
-            "SELECT o.number, o.alert, o.status, coalesce(d.attempts, 0) AS attempts FROM outbox AS o "
-            "LEFT JOIN deliveries AS d ON d.notification = o.number AND d.target = ?1 "
-            "WHERE o.receiver = ?2 AND o.done_at = 0 AND coalesce(d.done_at, 0) = 0 "
-            "AND coalesce(d.next_at, 0) <= ?3 AND NOT EXISTS (SELECT 1 FROM outbox AS e "
-            "LEFT JOIN deliveries AS f ON f.notification = e.number AND f.target = ?1 "
-            "WHERE e.receiver = ?2 AND e.alert = o.alert AND e.number < o.number "
-            "AND e.done_at = 0 AND coalesce(f.done_at, 0) = 0) ORDER BY o.number LIMIT ?4",
+            f"SELECT o.number, o.alert, o.status, coalesce(d.attempts, 0) AS attempts {_WAITING} "
+            "AND coalesce(d.next_at, 0) <= ?3 ORDER BY o.number LIMIT ?4",
             target, receiver, now_s, limit,
         )  # fmt: skip
         return [
@@ -67,12 +72,8 @@ class Outbox:
 
     def next_due(self, receiver: str, target: str) -> float | None:
         """When the next waiting notification of `target` is due; None when there is none."""
-        row = self._database.rows(
-            "SELECT min(coalesce(d.next_at, 0)) AS next_at FROM outbox AS o "
-            "LEFT JOIN deliveries AS d ON d.notification = o.number AND d.target = ? "
-            "WHERE o.receiver = ? AND o.done_at = 0 AND coalesce(d.done_at, 0) = 0",
-            target, receiver,
-        )[0]  # fmt: skip
+        sql = f"SELECT min(coalesce(d.next_at, 0)) AS next_at {_WAITING}"
+        row = self._database.rows(sql, target, receiver)[0]
         return None if row["next_at"] is None else float(row["next_at"])
 
     def done(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from collector.alerts.evidence import callers_of, node_key
+from collector.alerts.evidence import callers_of, function_name, node_key
 from collector.alerts.links import compare_link
 from collector.alerts.model import Json, Sight, Subject
 from collector.alerts.release_arms import Arms
@@ -62,7 +62,7 @@ def describe(
 ) -> Sight:
     """The sight of a finding, with everything that the alert's page shows."""
     subject = subject_of(rule, seen, finding)
-    function = "" if finding.kind == "cpu" else finding.frame.name
+    function = "" if finding.kind == "cpu" else function_name(finding.frame)
     link = compare_link(ui_url, arms.a, arms.b, function)
     evidence: Json = {
         "kind": finding.kind,
@@ -113,7 +113,7 @@ def _sentence(seen: Release, comparison: Comparison, finding: Finding) -> str:
     before = f"{_amount(finding, finding.a)} in {seen.predecessor}"
     if finding.kind == "cpu":
         return f"{what} uses {_amount(finding, finding.b)} per host, {before}: {change}"
-    function = f"{finding.frame.name} itself" if finding.kind == "self" else finding.frame.name
+    function = function_name(finding.frame) + " itself" * (finding.kind == "self")
     return f"{function} uses {_amount(finding, finding.b)} of the CPU of {what}, {before}: {change}"
 
 
