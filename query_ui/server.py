@@ -52,13 +52,15 @@ class Running:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def stop(self) -> None:
-        """Stop accepting and close all connections; waits until they are."""
-        self._stopping = True
-        for channel in list(self._sockets.values()):
-            if isinstance(channel, trigger):
-                channel.pull_trigger()
+        """Stop accepting and close all connections; waits until they are. Call once."""
+        # Only the loop's own thread may end it, or it could close the trigger while that is pulled here.
+        wake = next(channel for channel in list(self._sockets.values()) if isinstance(channel, trigger))
+        wake.pull_trigger(self._end)
         self._thread.join(timeout=5)
         self._server.task_dispatcher.shutdown(timeout=2)
+
+    def _end(self) -> None:
+        self._stopping = True
 
 
 def _port_of(server: Any) -> int:
