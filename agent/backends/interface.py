@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fleetprof.losses import Losses
-
 from agent.samples import Captures, ThreadTimes
+from fleetprof.losses import Losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,9 @@ class Drained:
 class Closed:
     """The end of a window: exact thread times since the last close (None without the scheduler program).
 
-    `open_waits` are the waits still going on, as OFFCPU rows with the kernel stack of the waiting thread, the
-    part inside this window as value, and no user stack (out of reach until the thread runs).
+    `open_waits` are the waits still going on, as OFFCPU and RUNQ rows with `time_ns` 0, the kernel stack of the
+    waiting thread, the part inside this window as value, and no user stack (out of reach until the thread
+    runs); and, with their time, stacks of waits that ended after the last drain.
     """
 
     threads: ThreadTimes | None
