@@ -1,7 +1,7 @@
-"""Serves the invented shop from a store of its own: `python -m tests.ui.serve_shop FOLDER [shop|empty]`.
+"""Serves an invented fleet from a store of its own: `python -m tests.ui.serve_shop FOLDER CONTENT [PORT]`.
 
-A process of its own, because a process can have one embedded store open. Prints the URL, then serves until
-its standard input closes.
+CONTENT is shop, fleet or empty. A process of its own, because a process can have one embedded store open.
+Prints the URL, then serves until its standard input closes.
 """
 
 import sys
@@ -12,20 +12,32 @@ from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from query_ui.app import UiConfig, create_app
 from query_ui.server import serve
+from tests.ui import fleet
 from tests.ui.shop import NOW_S, fill
 
 
-def main(folder: Path, content: str) -> None:
+def main(folder: Path, content: str, port: str) -> None:
     store = ChdbStore(folder)
     migrate(store)
+    alerts = None
     if content == "shop":
         fill(store)
-    running = serve(create_app(Querier(store), UiConfig(now=lambda: NOW_S)), "127.0.0.1", 0)
+    if content == "fleet":
+        fleet.fill(store)
+        alerts = fleet.judge(folder, store)
+    config = UiConfig(now=lambda: NOW_S, alerts=alerts)
+    running = serve(create_app(Querier(store), config), "127.0.0.1", int(port))
     print(running.url, flush=True)
     sys.stdin.read()
     running.stop()
+    if alerts:
+        alerts.stop()
     store.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "shop")
+    main(
+        Path(sys.argv[1]),
+        sys.argv[2] if len(sys.argv) > 2 else "shop",
+        sys.argv[3] if len(sys.argv) > 3 else "0",
+    )

@@ -36,7 +36,7 @@ _KINDS = {
 }
 
 
-def _read_stacks() -> list[tuple[str, int, list[Frame]]]:
+def read_stacks() -> list[tuple[str, int, list[Frame]]]:
     """(service, weight, frames from the outermost) of each line of shop.stacks."""
     found = []
     for line in (Path(__file__).parent / "shop.stacks").read_text().splitlines():
@@ -68,7 +68,7 @@ def make_shop() -> Rows:
     frames: dict[Frame, int] = {}
     stacks: dict[tuple[int, ...], int] = {(): 0}
     by_service: dict[str, list[tuple[int, int]]] = {}
-    for service, weight, outermost_first in _read_stacks():
+    for service, weight, outermost_first in read_stacks():
         for cut in range(len(outermost_first), max(len(outermost_first) - 4, 0), -1):
             places = tuple(frames.setdefault(f, len(frames)) for f in reversed(outermost_first[:cut]))
             number = stacks.setdefault(places, len(stacks))

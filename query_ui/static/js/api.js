@@ -34,9 +34,13 @@ export function urlFor(route, parameters) {
  * @returns {Promise<any>} rejects with ApiError, or AbortError when `signal` fired
  */
 export async function ask(route, parameters, signal) {
+  return answerOf(fetch(urlFor(route, parameters), {signal, headers: {accept: 'application/json'}}));
+}
+
+async function answerOf(asked) {
   let response;
   try {
-    response = await fetch(urlFor(route, parameters), {signal, headers: {accept: 'application/json'}});
+    response = await asked;
   } catch (failure) {
     if (failure.name === 'AbortError') throw failure;
     throw new ApiError('The server did not answer.', 'Check that fleetprof is still running, then load again.', 0);
@@ -44,6 +48,18 @@ export async function ask(route, parameters, signal) {
   const body = await response.json().catch(() => null);
   if (response.ok && body !== null) return body;
   throw new ApiError(body?.error || `The server answered ${response.status}.`, body?.hint || '', response.status);
+}
+
+/**
+ * Change something and wait for the JSON answer.
+ * @param {"POST"|"DELETE"} method
+ * @param {string} route e.g. "silences"
+ * @param {object} [body]
+ * @returns {Promise<any>} rejects with ApiError
+ */
+export async function send(method, route, body) {
+  const headers = {accept: 'application/json', 'x-fleetprof': '1', ...(body ? {'content-type': 'application/json'} : {})};
+  return answerOf(fetch(urlFor(route, {}), {method, headers, body: body && JSON.stringify(body)}));
 }
 
 /** Drops late answers: each new question of one asker aborts the one before. */

@@ -8,7 +8,7 @@ import {showHeadline} from './headline.js';
 import {bind, describe, listen} from './keys.js';
 import {waitFor} from './loading.js';
 import {attach, option} from './popup.js';
-import {openRangeMenu, shiftWindow, showRange, startRangeMenu} from './range_menu.js';
+import {RangeMenu} from './range_menu.js';
 import {SelectorInput} from './selector.js';
 import {SeriesChart} from './series_chart.js';
 import {current, onChange, update} from './state.js';
@@ -25,6 +25,7 @@ const RELOADS = ['query', 'type', 'from', 'to'];
 const selector = new SelectorInput((query) => submit(query), () => ({from: current().from, to: current().to}));
 const chart = new SeriesChart(byId('chart'), (from, to) => update({from: String(from), to: String(to)}, {push: true}));
 const top = new TopTable(pickRow, (sort) => update({sort}));
+const range = new RangeMenu();
 const panel = new FlamePanel((name) => top.select(name));
 const profileQuestion = new Latest();
 const seriesQuestion = new Latest();
@@ -45,7 +46,7 @@ async function load() {
   clearTimeout(lookAgain);
   loads += 1;
   asked = question();
-  showRange();
+  range.show();
   const series = loadSeries();
   const signal = profileQuestion.next();
   const dimmed = [byId('headline'), byId('split'), byId('details')];
@@ -173,7 +174,8 @@ function startControls() {
       types.hide();
       update({type, root: '', frame: ''}, {push: true});
     }))));
-  startRangeMenu();
+  byId('earlier').addEventListener('click', () => shiftWindow(-1));
+  byId('later').addEventListener('click', () => shiftWindow(1));
   startCompleteness();
   startExport(() => asked);
   onPick(byId('group-by'), (value) => update({group_by: value}));
@@ -210,10 +212,14 @@ async function share() {
   }
 }
 
+function shiftWindow(direction) {
+  update(range.shifted(direction), {push: true});
+}
+
 function startKeys() {
   bind('/', 'Search frames', () => byId('search').focus());
   bind('s', 'Edit selector', () => selector.focus());
-  bind('r', 'Time range', openRangeMenu);
+  bind('r', 'Time range', () => range.open());
   describe(['← ↑ ↓ →'], 'Move between frames');
   describe(['Enter'], 'Zoom to frame');
   bind('Escape', 'Reset zoom, then search', () => update(current().root ? {root: ''} : {search: ''}, {push: Boolean(current().root)}));

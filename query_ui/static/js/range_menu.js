@@ -4,46 +4,68 @@ import {attach, option} from './popup.js';
 import {current, update} from './state.js';
 import {duration, rangeTitle, RELATIVE, resolve, secondsBack, shift, toWindow, typed} from './time.js';
 
-let popup;
+/** The range of one selection; it is kept in the URL as `${prefix}from` and `${prefix}to`. */
+export class RangeMenu {
+  #prefix;
+  #opener;
+  #menu;
+  #popup;
 
-/** Connect the range control with the URL. */
-export function startRangeMenu() {
-  popup = attach(byId('range'), byId('range-menu'), fill);
-  byId('earlier').addEventListener('click', () => shiftWindow(-1));
-  byId('later').addEventListener('click', () => shiftWindow(1));
+  /** @param {string} [prefix] "" or "a_"; ids have a "-" in place of the "_" */
+  constructor(prefix = '') {
+    this.#prefix = prefix;
+    const id = (name) => byId(prefix.replace('_', '-') + name);
+    this.#opener = id('range');
+    this.#menu = id('range-menu');
+    this.#popup = attach(this.#opener, this.#menu, () => this.#fill());
+  }
+
+  /** @returns {{from: string, to: string}} as in the URL */
+  get range() {
+    return {from: current()[`${this.#prefix}from`], to: current()[`${this.#prefix}to`]};
+  }
+
+  /** Open the menu. */
+  open() {
+    this.#popup.show();
+  }
+
+  /** Write the range's title on its button. */
+  show() {
+    const {from, to} = this.range;
+    const zone = secondsBack(from) ? [] : [element('span', {class: 'faint narrow-hide'}, ' UTC')];
+    byId(`${this.#opener.id}-title`).replaceChildren(rangeTitle(from, to), ...zone);
+  }
+
+  /** The range moved by its own length, as a patch of the state. @param {1|-1} direction @returns {Record<string, string>} */
+  shifted(direction) {
+    const {from, to} = this.range;
+    const [start, end] = [from, to].map((text) => toWindow(resolve(text)));
+    if (start === null || end === null || end <= start) return {};
+    const moved = shift(start, end, direction);
+    return this.#patch(moved.from, moved.to);
+  }
+
+  #patch(from, to) {
+    return {[`${this.#prefix}from`]: from, [`${this.#prefix}to`]: to};
+  }
+
+  #choose(from, to) {
+    this.#popup.hide();
+    this.#opener.focus();
+    update(this.#patch(from, to), {push: true});
+  }
+
+  #fill() {
+    const {from, to} = this.range;
+    const choose = (start, end) => this.#choose(start, end);
+    const relative = RELATIVE.map((text) =>
+      option(rangeTitle(text, 'now'), '', text === from && to === 'now', () => choose(text, 'now')));
+    this.#menu.replaceChildren(element('div', {}, ...relative), absoluteForm(from, to, choose));
+  }
 }
 
-/** Open the menu. */
-export function openRangeMenu() {
-  popup.show();
-}
-
-/** Write the range's title on its button. */
-export function showRange() {
-  const {from, to} = current();
-  byId('range-title').replaceChildren(rangeTitle(from, to), ...(secondsBack(from) ? [] : [element('span', {class: 'faint narrow-hide'}, ' UTC')]));
-}
-
-/** Move the window by its own length. @param {1|-1} direction */
-export function shiftWindow(direction) {
-  const [start, end] = [current().from, current().to].map((text) => toWindow(resolve(text)));
-  if (start !== null && end !== null && end > start) update(shift(start, end, direction), {push: true});
-}
-
-function choose(from, to) {
-  popup.hide();
-  byId('range').focus();
-  update({from, to}, {push: true});
-}
-
-function fill() {
-  const {from, to} = current();
-  const relative = RELATIVE.map((text) =>
-    option(rangeTitle(text, 'now'), '', text === from && to === 'now', () => choose(text, 'now')));
-  byId('range-menu').replaceChildren(element('div', {}, ...relative), absoluteForm(from, to));
-}
-
-function absoluteForm(from, to) {
+function absoluteForm(from, to, choose) {
   const start = field('From', toWindow(resolve(from)));
   const end = field('To', toWindow(resolve(to)));
   const note = element('p', {class: 'faint', role: 'status'}, 'Shown in UTC.');

@@ -6,9 +6,9 @@ import {join, split} from './selector_text.js';
 const DEBOUNCE_MS = 60;
 
 export class SelectorInput {
-  #input = byId('selector');
-  #field = byId('selector-field');
-  #list = byId('completion');
+  #input;
+  #field;
+  #list;
   #latest = new Latest();
   #matchers = [];
   #candidates = null;
@@ -20,8 +20,12 @@ export class SelectorInput {
   /**
    * @param {(query: string) => void} submit called with the whole selector
    * @param {() => {from: string, to: string}} range where completion looks for labels
+   * @param {string} [prefix] of the ids, where a page has several selectors
    */
-  constructor(submit, range) {
+  constructor(submit, range, prefix = '') {
+    this.#input = byId(`${prefix}selector`);
+    this.#field = byId(`${prefix}selector-field`);
+    this.#list = byId(`${prefix}completion`);
     this.#submit = submit;
     this.#range = range;
     this.#input.addEventListener('input', () => this.#typed());
@@ -105,7 +109,7 @@ export class SelectorInput {
       this.#close();
       return;
     }
-    const options = found.candidates.map((text, index) => optionFor(text, typed, index));
+    const options = found.candidates.map((text, index) => optionFor(text, typed, `${this.#list.id}-${index}`, index));
     this.#list.replaceChildren(element('div', {class: 'group', role: 'presentation'}, titles[found.kind]), ...options);
     this.#list.hidden = false;
     this.#input.setAttribute('aria-expanded', 'true');
@@ -181,9 +185,9 @@ export class SelectorInput {
   }
 }
 
-function optionFor(text, typed, index) {
+function optionFor(text, typed, id, index) {
   const at = typed ? text.toLowerCase().indexOf(typed.toLowerCase()) : -1;
   const label = at < 0 ? [text] : [text.slice(0, at), element('mark', {}, text.slice(at, at + typed.length)), text.slice(at + typed.length)];
-  return element('div', {class: 'option', role: 'option', id: `completion-${index}`, 'data-index': String(index)},
+  return element('div', {class: 'option', role: 'option', id, 'data-index': String(index)},
     element('span', {}, ...label));
 }

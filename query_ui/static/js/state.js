@@ -1,10 +1,21 @@
 // The page's state lives in the URL and nowhere else.
 
-const DEFAULTS = {query: '', type: 'cpu', from: 'now-15m', to: 'now', group_by: '', view: 'both', root: '', frame: '', search: '', sort: '-self'};
+/** What each page keeps in its URL, with the defaults that are left out there. */
+const PAGES = {
+  explore: {query: '', type: 'cpu', from: 'now-15m', to: 'now', group_by: '', view: 'both', root: '', frame: '', search: '', sort: '-self'},
+  compare: {
+    a_query: '', a_from: 'now-1h', a_to: 'now', b_query: '', b_from: 'now-1h', b_to: 'now', type: 'cpu', unit: 'share', of: 'self',
+    view: 'diff', width: 'both', root: '', frame: '', focus: '', search: '', sort: '-change', noise: '',
+  },
+  hosts: {search: '', health: '', from: 'now-24h', to: 'now', sort: 'health', page: '1', host: ''},
+  alerts: {state: 'open', search: ''},
+  alert: {},
+};
+const DEFAULTS = PAGES[document.body.dataset.page] || PAGES.explore;
 const listeners = [];
 let state = read();
 
-/** @typedef {typeof DEFAULTS} State */
+/** @typedef {Record<string, string>} State */
 
 function read() {
   const given = new URLSearchParams(location.search);

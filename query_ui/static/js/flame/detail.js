@@ -31,8 +31,7 @@ export function layOutDetail(columns, whole, root) {
   pathTo(tree, focus).slice(0, -1).forEach((node, depth) => {
     const original = known[depth];
     if (original === undefined) return;
-    tree.total[node] = whole.total[original];
-    tree.self[node] = whole.self[original];
+    for (const column of tree.sums || ['total', 'self']) tree[column][node] = whole[column][original];
   });
   return {tree, focus};
 }

@@ -24,6 +24,9 @@
  * @property {number} levels
  * @property {number} whole  total of the whole selection, of which `total[0]` may be a part
  * @property {Frames} frames
+ * @property {{step: (tree: Tree, node: number) => number, note: (tree: Tree, node: number) => string}} [marks]  where colour
+ *   means a difference: the step of a node, and the number that is written on it
+ * @property {string[]} [sums]  names of the columns that are sums, if there are more than self and total
  */
 
 /**

@@ -3,6 +3,7 @@ import {lastAtOrBefore} from './layout.js';
 
 export const ROW = 20;
 const TEXT_FROM = 28;
+const NOTE_FROM = 90;
 const ROUND_FROM = 5;
 const FADED = 0.55;
 
@@ -59,7 +60,7 @@ function paintLevel(context, scene, level) {
 }
 
 function paintSliver(context, scene, node, left, level) {
-  context.fillStyle = fillOf(scene, scene.tree.frame[node], level);
+  context.fillStyle = fillOf(scene, node, level);
   context.fillRect(left, level * ROW, 0.8, ROW - 1);
 }
 
@@ -68,30 +69,39 @@ function paintFrame(context, scene, node, left, right, level) {
   const frame = tree.frame[node];
   const width = right - left > 3 ? right - left - 1 : Math.max(right - left - 0.3, 0.6);
   const top = level * ROW;
-  context.fillStyle = fillOf(scene, frame, level);
+  context.fillStyle = fillOf(scene, node, level);
   fillBox(context, left, top, width);
-  const searching = scene.matches && level > 0;
-  if (!searching && width > 5 && colours[frame] >= palette.unknownFrom && colours[frame] < palette.unknownTo) {
+  const plain = (scene.matches && level > 0) || tree.marks;
+  if (!plain && width > 5 && colours[frame] >= palette.unknownFrom && colours[frame] < palette.unknownTo) {
     context.fillStyle = scene.hatch;
     fillBox(context, left, top, width);
   }
-  if (right - left > TEXT_FROM) paintName(context, scene, frame, left, width, level);
+  if (right - left > TEXT_FROM) paintTexts(context, scene, node, left, width, level);
 }
 
-function paintName(context, scene, frame, left, width, level) {
-  const {palette, matches, tree} = scene;
-  const name = scene.text.fit(tree.frames.label[frame], width - 10);
+/** The name from the left, and where the whole name leaves room, the tree's number at the right. */
+function paintTexts(context, scene, node, left, width, level) {
+  const {palette, matches, tree, text} = scene;
+  const frame = tree.frame[node];
+  const label = tree.frames.label[frame];
+  const name = text.fit(label, width - 10);
   if (!name) return;
+  const note = tree.marks && width > NOTE_FROM ? tree.marks.note(tree, node) : '';
   const alpha = context.globalAlpha;
   context.globalAlpha = 1;
   context.fillStyle = matches && level > 0 ? (matches[frame] ? palette.matchInk : palette.dimInk) : palette.ink;
   context.fillText(name, left + 6, level * ROW + ROW / 2);
+  if (note) {
+    const noteWidth = text.width(note);
+    if (text.width(label) + noteWidth + 28 < width) context.fillText(note, left + width - noteWidth - 7, level * ROW + ROW / 2);
+  }
   context.globalAlpha = alpha;
 }
 
-function fillOf({palette, matches, colours}, frame, level) {
+function fillOf({palette, matches, colours, tree}, node, level) {
+  const frame = tree.frame[node];
   if (matches && level > 0) return matches[frame] ? palette.match : palette.dim;
-  return palette.fills[colours[frame]];
+  return tree.marks ? palette.steps[tree.marks.step(tree, node)] : palette.fills[colours[frame]];
 }
 
 function fillBox(context, left, top, width) {

@@ -51,16 +51,19 @@ function toneOf(mapping) {
   return hash % 3;
 }
 
+/** Steps of the scale of differences, from much less to much more; the middle is no visible change. */
+export const STEPS = 9;
+
 /**
  * The colours of the theme that is on now.
- * @returns {{fills: string[], unknownFrom: number, unknownTo: number, background: string, ink: string, match: string,
+ * @returns {{fills: string[], steps: string[], unknownFrom: number, unknownTo: number, background: string, ink: string, match: string,
  *   matchInk: string, dim: string, dimInk: string, selected: string, text: string, font: string}}
  */
 export function readPalette() {
   const fills = CLASSES.flatMap((name) => [1, 2, 3].map((tone) => colour(`--frame-${name}-${tone}`)));
   const unknownFrom = CLASSES.indexOf('unknown') * 3;
   return {
-    fills, unknownFrom, unknownTo: unknownFrom + 3,
+    fills, steps: Array.from({length: STEPS}, (_, step) => colour(`--diff-${step}`)), unknownFrom, unknownTo: unknownFrom + 3,
     background: colour('--surface'), ink: colour('--frame-ink'), text: colour('--text'),
     match: colour('--match'), matchInk: colour('--match-ink'), dim: colour('--dim'), dimInk: colour('--dim-ink'),
     selected: colour('--selected'), font: `12px ${tokenText('--font')}`,

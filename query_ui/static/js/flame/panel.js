@@ -1,21 +1,21 @@
 // The flame graph with all that belongs to it: tooltip, details, path, search, and the detail of a zoom.
-import {ask, ApiError, isDropped, Latest} from '../api.js';
+import {ApiError, isDropped, Latest} from '../api.js';
 import {byId, element} from '../dom.js';
 import {count, percent} from '../numbers.js';
 import {current, update} from '../state.js';
 import {toast} from '../toast.js';
-import {frameFigures, frameNote} from './describe.js';
-import {showDetails, showNoDetails} from './details.js';
+import {frameNote} from './describe.js';
+import {showNoDetails} from './details.js';
 import {hasMerged, layOutDetail} from './detail.js';
 import {findPath, pathText} from './frame_path.js';
 import {FlameGraph} from './graph.js';
 import {listenToKeys} from './keyboard.js';
 import {isWithin, layOut} from './layout.js';
-import {showKinds, showPath} from './path_row.js';
+import {showPath} from './path_row.js';
 import {listenToPointer} from './pointer.js';
+import {PROFILE_LENS} from './profile_lens.js';
 import {nextMatch, search} from './search.js';
 import {Tooltip} from './tooltip.js';
-import {decode} from './wire.js';
 
 export class FlamePanel {
   graph = new FlameGraph(byId('flame'));
@@ -27,10 +27,15 @@ export class FlamePanel {
   #found = null;
   #detailRoot = 0; // the zoomed node of a tree that holds only stacks through it
   #onSelect;
+  #lens;
 
-  /** @param {(name: string) => void} onSelect called with the name of the selected frame, "" for none */
-  constructor(onSelect) {
+  /**
+   * @param {(name: string) => void} onSelect called with the name of the selected frame, "" for none
+   * @param {import('./profile_lens.js').Lens} [lens] what the values are
+   */
+  constructor(onSelect, lens = PROFILE_LENS) {
     this.#onSelect = onSelect;
+    this.#lens = lens;
     const acts = {
       select: (node) => this.#choose(node),
       zoom: (node) => this.zoom(node),
@@ -50,7 +55,7 @@ export class FlamePanel {
   }
 
   /**
-   * Show an answer of /profile.
+   * Show an answer of the lens's route.
    * @param {any} wire
    * @param {import('./describe.js').Scale} scale
    * @param {Record<string, string|number>} question the parameters that asked for it
@@ -59,9 +64,9 @@ export class FlamePanel {
     this.#latest.cancel();
     this.#scale = scale;
     this.#question = question;
-    this.#whole = layOut(decode(wire));
+    this.#whole = layOut(this.#lens.decode(wire));
     byId('graph-skeleton').hidden = true;
-    showKinds(byId('kinds'), this.#whole);
+    this.#lens.legend(byId('kinds'), this.#whole);
     this.#place(this.#whole, current().root);
   }
 
@@ -123,8 +128,8 @@ export class FlamePanel {
     const {root} = current();
     if (!root || !hasMerged(this.tree, focus)) return;
     try {
-      const answer = await ask('profile', {...this.#question, root}, signal);
-      const detail = layOutDetail(decode(answer.flame), this.#whole, root);
+      const wire = await this.#lens.ask({...this.#question, root}, signal);
+      const detail = layOutDetail(this.#lens.decode(wire), this.#whole, root);
       if (!detail || root !== current().root) return;
       this.#detailRoot = detail.focus;
       this.graph.setTree(detail.tree, detail.focus, this.#selectedIn(detail.tree));
@@ -173,7 +178,7 @@ export class FlamePanel {
     }
     const name = tree.frames.name[tree.frame[node]];
     this.#onSelect(name);
-    showDetails(byId('details'), tree, node, this.#scale, {
+    this.#lens.details(byId('details'), tree, node, this.#scale, {
       zoom: () => this.zoom(node),
       search: () => update({search: name}),
       copy: () => navigator.clipboard?.writeText(name).then(() => toast('Name copied.')),
@@ -186,11 +191,10 @@ export class FlamePanel {
       return;
     }
     const {tree} = this;
-    const figures = frameFigures(tree, node, this.#scale);
     this.#tooltip.show({
       name: tree.frames.name[tree.frame[node]],
       note: frameNote(tree, node),
-      facts: [['Total', `${figures.total} · ${figures.cores} ${this.#scale.unit}`], ['Self', figures.self]],
+      facts: this.#lens.facts(tree, node, this.#scale),
     }, event);
   }
 

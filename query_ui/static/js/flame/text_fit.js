@@ -22,6 +22,13 @@ export class TextFit {
     return this.#other.get(character);
   }
 
+  /** How wide a text is, in pixels. @param {string} text @returns {number} */
+  width(text) {
+    let used = 0;
+    for (const character of text) used += this.#advance(character);
+    return used;
+  }
+
   /**
    * `text`, or as much of it as fits into `width` pixels with an ellipsis; "" when not even one letter fits.
    * @param {string} text
