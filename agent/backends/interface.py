@@ -33,8 +33,8 @@ class Drained:
 class Closed:
     """The end of a window: exact thread times since the last close (None without the scheduler program).
 
-    `open_waits` are the waits still going on, as OFFCPU and RUNQ rows with `time_ns` 0, the kernel stack of the
-    waiting thread, the part inside this window as value, and no user stack (out of reach until the thread
+    `open_waits` are the waits still going on, as OFFCPU and RUNQ rows with `time_ns` 0, the kernel stack of
+    the waiting thread, the part inside this window as value, and no user stack (out of reach until the thread
     runs); and, with their time, stacks of waits that ended after the last drain.
     """
 
