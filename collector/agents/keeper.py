@@ -13,6 +13,8 @@ from collector.store.interface import Store
 log = logging.getLogger("fleetprof.agents")
 
 KEEP_EVERY_S = 10.0
+LINGER_S = 1.0
+"""A registration is stored sooner, with those that come in the meantime: a new host is looked for at once."""
 FORGET_AFTER_S = 7 * 86400
 """An agent that was silent for this long was taken away: it is no longer counted or shown."""
 
@@ -37,22 +39,30 @@ class AgentKeeper:
         self._store, self._registry, self._every_s = store, registry, every_s
         self._stopping = threading.Event()
         self._failing = False
+        self._keeping = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="agents", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Store what waits, and end."""
         self._stopping.set()
+        self._registry.registered.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._every_s):
+        while not self._stopping.is_set():
+            self._registry.registered.wait(self._every_s)
+            self._registry.registered.clear()
+            self._stopping.wait(LINGER_S)
             self.keep()
             self._registry.forget(FORGET_AFTER_S)
-        self.keep()
 
     def keep(self) -> None:
         """Store what changed since the last call."""
+        with self._keeping:
+            self._keep()
+
+    def _keep(self) -> None:
         pending = self._registry.take()
         try:
             self._insert(pending)

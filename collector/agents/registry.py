@@ -37,6 +37,8 @@ class AgentRegistry:
         self._changed: set[str] = set()
         self._history: dict[str, AgentState] = {}
         self._recorded_s: dict[str, float] = {}
+        self.registered = threading.Event()
+        """Set at each registration, for whom it may concern to clear."""
 
     def register(self, registration: Registration) -> bool:
         """Keep an agent's registration, accepted or refused; true when that is news (to be logged once).
@@ -51,6 +53,7 @@ class AgentRegistry:
             self._states[name] = AgentState(registration, beat)
             self._seen(name, registration.registered_at_s)
             self._changed.add(name)
+            self.registered.set()
             return before is None or _news(before.registration, registration)
 
     def heartbeat(self, agent_id: str, run_id: int, beat: Beat) -> bool:
