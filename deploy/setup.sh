@@ -28,7 +28,7 @@ if [ "$extras" != all ]; then
   packages+=(g++ iproute2 util-linux)
   optional+=(python3-bpfcc chromium bpftool)
   # Toolchains of the test workloads, unless the machine has its own.
-  package_of_command=([node]=nodejs [javac]=default-jdk-headless [rustc]=rustc [perf]=linux-perf)
+  package_of_command=([prometheus-alertmanager]=prometheus-alertmanager [node]=nodejs [javac]=default-jdk-headless [rustc]=rustc [perf]=linux-perf)
 fi
 
 # --- showing what happens ------------------------------------------------------------------------------------
