@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 
