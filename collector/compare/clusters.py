@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from collector.compare.model import Clusters
+from collector.compare.units import Clusters
 from collector.query.asking import Asking
 from collector.query.model import Query
 from collector.query.sources import (

@@ -7,7 +7,14 @@ import numpy as np
 from collector.compare import words
 from collector.compare.check import check_comparable, check_disjoint, check_filled
 from collector.compare.clusters import Presence, choose_layout, is_concurrent, load_presence
-from collector.compare.decide import detectable, estimate_effects, false_discovery_rates, one_sided
+from collector.compare.decide import (
+    detectable,
+    estimate_design,
+    estimate_effects,
+    false_discovery_rates,
+    one_sided,
+    smallest_floor,
+)
 from collector.compare.design import Design
 from collector.compare.estimate import Factor
 from collector.compare.evidence import Side
@@ -73,16 +80,10 @@ def conclude(
     design: Design, frames: list[Frame], arms: tuple[Arm, Arm], effect: SmallestEffect, q: float
 ) -> Comparison:
     """The statistics of a comparison whose sums are known."""
-    now, before = design.factors()
-    floor = _floor(arms[0], design.unit, effect)
+    floor = smallest_floor(arms[0].cores_per_host, design.unit, effect)
     own, total = (
-        estimate_effects(
-            (design.pair(own), now),
-            (design.pair(own, earlier=True), before) if before else None,
-            floor,
-            effect.relative,
-        )
-        for own in (True, False)
+        estimate_design(design, members, floor, effect.relative)
+        for members in (design.evidence.ends_in, design.evidence.holds)
     )
     own, total = _decide(own, total, q)
     cpu = _cpu_change(design, arms, effect)
@@ -94,11 +95,11 @@ def conclude(
         own=own,
         total=total,
         cpu=cpu,
-        method=_method(design, arms, now.value, q),
+        method=_method(design, arms, design.factors[0].value, q),
         effect=effect,
         verdict=words.describe_verdict(cpu, own, total),
         visible=words.describe_visible(total, design.unit, q),
-        evidence=design.evidence,
+        design=design,
     )
 
 
@@ -135,14 +136,6 @@ def _arm(asking: Asking, query: Query, side: Side, presence: dict[str, Presence]
         host_seconds=float(side.seconds.sum()),
         completeness=load_coverage(asking, query).completeness,
     )
-
-
-def _floor(a: Arm, unit: Unit, effect: SmallestEffect) -> float:
-    """The smallest effect that does not depend on the function."""
-    cores = a.cores_per_host
-    if unit == "share":
-        return max(effect.absolute, effect.cores / cores if cores else 0.0)
-    return max(effect.absolute * cores, effect.cores)
 
 
 def _decide(own: Effects, total: Effects, q: float) -> tuple[Effects, Effects]:

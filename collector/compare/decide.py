@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from collector.compare.design import Design
 from collector.compare.estimate import (
     LEVEL,
     Factor,
@@ -11,7 +12,9 @@ from collector.compare.estimate import (
     difference,
     quantile,
 )
-from collector.compare.model import Effects
+from collector.compare.evidence import Sparse
+from collector.compare.model import Effects, SmallestEffect
+from collector.compare.units import Unit
 
 F8 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -61,6 +64,20 @@ def estimate_effects(
         tested=tested,
         significant=np.zeros(len(a), np.bool_),
     )
+
+
+def estimate_design(design: Design, members: Sparse, floor: float, relative: float) -> Effects:
+    """Effects of rows of stacks (row × stack), by the design's factors."""
+    now, before = design.factors
+    earlier = (design.sums(members, earlier=True), before) if before else None
+    return estimate_effects((design.sums(members), now), earlier, floor, relative)
+
+
+def smallest_floor(cores_per_host: float, unit: Unit, effect: SmallestEffect) -> float:
+    """The smallest effect that does not depend on the function, in the unit; of A's cores per host."""
+    if unit == "share":
+        return max(effect.absolute, effect.cores / cores_per_host if cores_per_host else 0.0)
+    return max(effect.absolute * cores_per_host, effect.cores)
 
 
 def two_sided(net: F8, margin: F8, se: F8, df: F8) -> F8:

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from collector.compare.clusters import Layout
 from collector.compare.estimate import F8, Factor, Measured, Pair, common_factor
-from collector.compare.evidence import Evidence, Side
+from collector.compare.evidence import Evidence, Side, Sparse
 from collector.compare.time_slices import inflation
 from collector.compare.units import Unit
 
@@ -23,15 +23,21 @@ class Design:
     paired: bool = field(init=False)
     """Every cluster is on both sides."""
     inflation: float = field(init=False)
+    factors: tuple[Factor, Factor | None] = field(init=False)
+    """The common factors of shares now and before; 1 for cores, None where before is not known."""
 
     def __post_init__(self) -> None:
         present_a, present_b = self.evidence.a.present, self.evidence.b.present
         object.__setattr__(self, "paired", bool((present_a == present_b).all()))
         object.__setattr__(self, "inflation", inflation(self.evidence) if self.layout.slice_s else 1.0)
+        object.__setattr__(self, "factors", self._factors())
 
     def pair(self, own: bool, earlier: bool = False) -> Pair:
         """Both sides, functions' own values or those with calls; `earlier`: as they were before."""
-        members = self.evidence.ends_in if own else self.evidence.holds
+        return self.sums(self.evidence.ends_in if own else self.evidence.holds, earlier)
+
+    def sums(self, members: Sparse, earlier: bool = False) -> Pair:
+        """Both sides, summed by rows of stacks (row × stack)."""
         a, b = (
             Measured((members @ side.values).tocsr(), self._base(side), members @ side.captures)
             for side in self._sides(earlier)
@@ -48,8 +54,7 @@ class Design:
         )
         return Pair(a, b, paired=self.paired, inflation=self.inflation)
 
-    def factors(self) -> tuple[Factor, Factor | None]:
-        """The common factors of shares now and before; 1 for cores, None where before is not known."""
+    def _factors(self) -> tuple[Factor, Factor | None]:
         if self.unit != "share":
             none = Factor.none(len(self.evidence.clusters))
             return none, none if self.evidence.before else None

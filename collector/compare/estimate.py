@@ -70,10 +70,13 @@ class Measured:
         return Influence(x, -self.rate[:, None], (self.base * scale)[:, None])
 
     def least(self) -> F8:
-        """Variance of each rate by sampling alone: n captured samples vary by 1/√n, so does a first one."""
+        """The least variance of each rate: half of what n independent samples (or a first one) would have.
+
+        Half, because the observed one is better where it is known, and samples at fixed intervals vary less.
+        """
         rate, known = self.rate, self.captures > 0
         per_capture = float(rate[known].sum() / self.captures[known].sum()) if known.any() else 0.0
-        found: F8 = np.where(known, rate**2 / np.maximum(self.captures, 1), per_capture**2)
+        found: F8 = 0.5 * np.where(known, rate**2 / np.maximum(self.captures, 1), per_capture**2)
         return found
 
 

@@ -1,19 +1,22 @@
 """From many changed functions to their causes: the deepest ones that explain what their callers show.
 
 A function that calls a slower one grows with it. Of the functions that passed their test, one is a cause when
-less than 80 % of its change lies in stacks that hold a deeper one that passed, too; the others belong to the
-cause that explains most of them.
+less than 80 % of its change lies in stacks that hold a deeper one that passed, too, and what is left outside
+of these passes the test by itself; the others belong to the cause that explains most of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
-from collector.compare.evidence import Evidence, Side
+from collector.compare.evidence import Evidence, Side, Sparse
 
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 EXPLAINED = 0.8
 
@@ -26,9 +29,17 @@ class Causes:
     callers: dict[int, list[int]]
 
 
-def stack_changes(evidence: Evidence, factor: float) -> F8:
-    """By stack: factor·share in B − share in A."""
-    return factor * _shares(evidence.b) - _shares(evidence.a)
+Left = Callable[[Sparse], Flags]
+"""For rows of stacks (row × stack, 1 where it counts): whether their sum passes the test."""
+
+
+def stack_changes(evidence: Evidence, factor: float, factor_before: float | None) -> F8:
+    """By stack: factor·share in B − share in A; less the same before, where that is known."""
+    changes = factor * _shares(evidence.b) - _shares(evidence.a)
+    if evidence.before and factor_before is not None:
+        a, b = evidence.before
+        changes = changes - (factor_before * _shares(b) - _shares(a))
+    return changes
 
 
 def _shares(side: Side) -> F8:
@@ -37,28 +48,35 @@ def _shares(side: Side) -> F8:
     return sums / whole if whole else sums
 
 
-def find_causes(evidence: Evidence, passed: I64, own: I64, changes: F8) -> Causes:
-    """The causes among functions `passed` (by total) and `own` (by their own value).
-
-    `changes` is each stack's change.
-    """
-    candidates = np.unique(np.concatenate([passed, own]))
+def find_causes(evidence: Evidence, candidates: I64, changes: F8, passes: Left) -> Causes:
+    """The causes among functions that passed, given each stack's change (ascending rows, each once)."""
     deepest = _deepest(evidence, candidates)
-    causes: list[int] = []
     explained: dict[int, int] = {}
+    outside: list[tuple[int, I64]] = []
     for row in candidates.tolist():
         held = evidence.holds[[row], :].indices
-        change = changes[held]
-        whole = float(change.sum())
-        below = deepest[held]
-        inside = float(change[below != row].sum())
-        if whole == 0 or inside / whole < EXPLAINED:
-            causes.append(row)
+        below, change = deepest[held], changes[held]
+        others = below != row
+        if not others.any():
             continue
-        others = below[below != row]
-        amounts = np.bincount(others, np.sign(whole) * change[below != row])
+        whole = float(change.sum())
+        amounts = np.bincount(below[others], np.sign(whole) * change[others])
         explained[row] = int(np.argmax(amounts))
+        if whole == 0 or float(change[others].sum()) / whole < EXPLAINED:
+            outside.append((row, held[~others]))
+    own = passes(_members([stacks for _, stacks in outside], len(evidence.stacks)))
+    for (row, _), left in zip(outside, own.tolist(), strict=True):
+        if left:
+            del explained[row]
+    causes = [row for row in candidates.tolist() if row not in explained]
     return Causes(causes, _attribute(causes, explained))
+
+
+def _members(groups: list[I64], stacks: int) -> Sparse:
+    """Group × stack: 1 where the group has the stack."""
+    rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    columns = np.concatenate([np.zeros(0, np.int64), *groups])
+    return sparse.coo_array((np.ones(len(rows)), (rows, columns)), (len(groups), stacks)).tocsr()
 
 
 def _deepest(evidence: Evidence, candidates: I64) -> I64:

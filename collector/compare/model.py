@@ -6,16 +6,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from collector.compare.design import Design
 from collector.compare.evidence import Evidence
-from collector.compare.units import Unit
+from collector.compare.units import Clusters, Unit
 from collector.query.model import Completeness, Query
 from fleetprof.frames import Frame
 
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-Clusters = Literal["hosts", "time slices"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,13 @@ class Comparison:
     """One sentence or two: what changed, or why that cannot be told."""
     visible: str
     """The smallest change that this comparison can see, in words."""
-    evidence: Evidence
+    design: Design
+    """How the sums behind all this are judged; for further questions to them."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """The sums behind all this."""
+        return self.design.evidence
 
     @property
     def can_tell(self) -> bool:

@@ -2,6 +2,8 @@
 
 Growth is tested on one side against the smallest effect, by functions' own values and with calls, all tests
 together under Benjamini-Hochberg; then callers are folded into causes, and cost that only moved is taken out.
+Callers that grew with a cause are no evidence for others, so the causes have to pass the procedure once more
+without them: the rate is that of false findings, not of false functions.
 """
 
 from dataclasses import dataclass
@@ -9,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from collector.compare.decide import false_discovery_rates, one_sided
+from collector.compare.decide import estimate_design, false_discovery_rates, one_sided, smallest_floor
 from collector.compare.estimate import beyond
+from collector.compare.evidence import Sparse
 from collector.compare.localise import Causes, find_causes, stack_changes
 from collector.compare.model import Comparison, Effects, Finding, Regressions, Shift, SmallestEffect
 from collector.compare.shifts import Match, match_sources
@@ -33,20 +36,22 @@ def find_regressions(
     """The same with what was tested and what only moved."""
     effect = effect or comparison.effect
     tests = _Tests.of(comparison, effect, q)
-    passed, own = tests.passed(tests.total_q), tests.passed(tests.own_q)
-    changes = stack_changes(comparison.evidence, comparison.method.factor)
-    causes = find_causes(comparison.evidence, passed, own, changes)
+    passed = np.union1d(tests.passed(tests.total_q), tests.passed(tests.own_q))
+    now, before = comparison.design.factors
+    changes = stack_changes(comparison.evidence, now.value, before.value if before else None)
+    causes = find_causes(comparison.evidence, passed, changes, tests.pass_by_themselves)
+    rows = tests.pass_together(causes.rows)
     matches = match_sources(
         comparison.evidence,
         comparison.frames,
-        np.array(causes.rows, np.int64),
+        np.array(rows, np.int64),
         comparison.own.net,
         comparison.own.net_se,
         changes,
     )
     moved = {match.target: match for match in matches}
     findings, shifts = [], []
-    for row in causes.rows:
+    for row in rows:
         finding = tests.finding(row, causes)
         if row in moved:
             shift, remains = tests.judge(finding, moved[row])
@@ -57,7 +62,7 @@ def find_regressions(
     findings += tests.whole(q)
     findings.sort(key=lambda finding: -finding.net)
     count = int(comparison.own.tested.sum() + comparison.total.tested.sum())
-    return Regressions(findings, shifts, count, len(np.union1d(passed, own)))
+    return Regressions(findings, shifts, count, len(passed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class _Tests:
     """One-sided tests of all functions."""
 
     comparison: Comparison
+    effect: SmallestEffect
     own_margin: F8
     total_margin: F8
     own_p: F8
@@ -88,11 +94,28 @@ class _Tests:
         own_q, total_q = rates[:size], rates[size:]
         passed = np.concatenate(p)[rates <= q]
         cutoff = float(passed.max()) if len(passed) else 0.0
-        return cls(comparison, margins[0], margins[1], p[0], p[1], own_q, total_q, q, cutoff)
+        return cls(comparison, effect, margins[0], margins[1], p[0], p[1], own_q, total_q, q, cutoff)
 
     def passed(self, rates: F8) -> I64:
         """Rows whose tests passed."""
         return np.flatnonzero(rates <= self.q)
+
+    def pass_by_themselves(self, members: Sparse) -> npt.NDArray[np.bool_]:
+        """Whether rows of stacks (row × stack) grew by more than the effect, at the level of the others."""
+        comparison, effect = self.comparison, self.effect
+        floor = smallest_floor(comparison.a.cores_per_host, comparison.unit, effect)
+        found = estimate_design(comparison.design, members, floor, effect.relative)
+        return one_sided(found.net, found.margin, found.net_se, found.df) <= self.cutoff
+
+    def pass_together(self, causes: list[int]) -> list[int]:
+        """The causes that pass Benjamini-Hochberg when only causes count as found."""
+        p = np.minimum(self.own_p, self.total_p)[causes]
+        tests = int(self.comparison.own.tested.sum() + self.comparison.total.tested.sum())
+        order = np.sort(p)
+        limits = self.q * np.arange(1, len(p) + 1) / max(tests, 1)
+        passing = np.flatnonzero(order <= limits)
+        cutoff = order[passing[-1]] if len(passing) else -1.0
+        return [row for row, each in zip(causes, p.tolist(), strict=True) if each <= cutoff]
 
     def finding(self, row: int, causes: Causes) -> Finding:
         """The finding of a cause: by its total where that passed, else by its own value."""
@@ -141,9 +164,5 @@ class _Tests:
 
 
 def _margin(comparison: Comparison, effects: Effects, effect: SmallestEffect) -> F8:
-    cores = comparison.a.cores_per_host
-    if comparison.unit == "share":
-        floor = max(effect.absolute, effect.cores / cores if cores else 0.0)
-    else:
-        floor = max(effect.absolute * cores, effect.cores)
+    floor = smallest_floor(comparison.a.cores_per_host, comparison.unit, effect)
     return np.maximum(floor, effect.relative * effects.a)

@@ -5,6 +5,7 @@ shares vary about the fleet's, function by function and for whole subtrees at on
 its captures are Poisson. One window a host carries the sums of `seconds` of profiling.
 """
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class Fleet:
     folder: Path
     program: Program
     _sequence: int = 0
-    _sent: set[str] = field(default_factory=set)
+    _pushing: list[Future[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         known, ledger = KnownDefinitions(self.store), LossLedger()
@@ -137,9 +138,18 @@ class Fleet:
         ids = [frame_id(frame) for frame in self.program.frames]
         self._paths = [self.program.path(i) for i in range(len(ids))]
         self._stack_ids = np.array([stack_id([ids[i] for i in path]) for path in self._paths], np.uint64)
+        self._senders = ThreadPoolExecutor(12)
         self._define()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until everything sent is stored."""
+        for future in self._pushing:
+            future.result()
+        self._pushing.clear()
 
     def close(self) -> None:
+        self._senders.shutdown()
         self._committer.stop(30.0)
 
     def send(self, counts: npt.NDArray[np.int64], host: str, version: str, start_s: int) -> None:
@@ -193,7 +203,11 @@ class Fleet:
             self._push(request)
 
     def _push(self, request: ingest_pb2.PushRequest) -> None:
-        answer = self._pipeline.push(request.SerializeToString())
+        """Send as an agent of its own would: at the same time as others."""
+        self._pushing.append(self._senders.submit(self._push_now, request.SerializeToString()))
+
+    def _push_now(self, data: bytes) -> None:
+        answer = self._pipeline.push(data)
         assert answer.status == ingest_pb2.PushResponse.STATUS_ACCEPTED, answer
 
 

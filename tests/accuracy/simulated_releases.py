@@ -52,6 +52,7 @@ class Score:
     extra_groups: int = 0
     """Findings other than the planted function, where one was planted."""
     wrong: list[str] = field(default_factory=list)
+    """What was found besides."""
 
     @property
     def coverage(self) -> float:
@@ -93,6 +94,7 @@ class Simulation:
                 self._send(truth.b, host, label, f"{name}b", later_s)
             else:
                 self._send(truth.a, host, label, f"{name}a", later_s)
+        fleet.wait()
         if kind == "replaced":
             return compare(self._querier, query(f"{name}a", earlier_s), query(f"{name}b", later_s))
         a, b = query(f"{name}a", later_s), query(f"{name}b", later_s)
@@ -115,7 +117,13 @@ class Simulation:
             inside = (effects.low <= change) & (change <= effects.high)
             score.covered += int(inside[effects.tested].sum())
             score.intervals += int(effects.tested.sum())
-        found = [finding.row for finding in regressions(comparison)]
+        findings = regressions(comparison)
+        found = [finding.row for finding in findings]
+        score.wrong += [
+            f"{finding.kind} {finding.frame.name} {finding.net:.3g} p={finding.p:.2g}"
+            for finding in findings
+            if truth.grown < 0 or finding.frame != program.frames[truth.grown]
+        ]
         if truth.grown < 0:
             score.null += 1
             score.null_groups += len(found)

@@ -69,7 +69,7 @@ def report(score: Score, tested: float, seconds: float) -> None:
         f"intervals cover {100 * score.coverage:.2f} % of {score.intervals}, "
         f"the grown function's {_part(score.grown_covered, score.planted)}; "
         f"false findings in null ones {score.null_groups}; found {_part(score.found, score.planted)}; "
-        f"besides it {score.extra_groups}",
+        f"besides it {score.extra_groups} {score.wrong}",
         flush=True,
     )
 

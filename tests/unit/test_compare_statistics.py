@@ -108,7 +108,7 @@ def test_slices_and_hosts_of_one_sample_vary_by_sampling_at_least() -> None:
     values = np.full((3, 4), 100.0)
     a = Measured(sparse.csr_array(values), values.sum(axis=0), np.full(3, 4.0))
     se, _ = difference(Pair(a, a, paired=False), Factor.none(4)).spread(Pair(a, a, paired=False))
-    assert np.allclose(se, np.sqrt(2 * (1 / 9) / 4)), "equal by chance, of four captures"
+    assert np.allclose(se, np.sqrt(0.5 * 2 * (1 / 9) / 4)), "equal by chance, of four captures"
 
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
