@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ $$(id -u) = 0 ] || echo sudo)
 
-.PHONY: up test setup setup-test bpf proto check bench clean
+.PHONY: up test setup setup-test bpf proto examples check bench clean
 
 # Only what is set is passed on: `make up FLEETPROF_HTTP=0.0.0.0:8080`, or the same from the environment.
 FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $($(name)),$(name)='$($(name))'))
@@ -28,6 +28,10 @@ bpf:
 proto:
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
 	  proto/fleetprof/v1/*.proto proto/fleetprof/pprof/*.proto
+
+# The example settings of deploy/systemd, from the tables of settings.
+examples:
+	$(BIN)/python deploy/systemd/write_examples.py
 
 check:
 	$(BIN)/ruff check .
