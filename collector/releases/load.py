@@ -92,7 +92,7 @@ def load_births(asking: Asking, range: TimeRange, matchers: tuple[Matcher, ...])
     )
     found = asking.ask(
         "SELECT of_service, of_version, min(first) AS first_s "
-        f"FROM {minutes} AS x ANY INNER JOIN {labels} AS y USING series GROUP BY of_service, of_version",
+        f"FROM {minutes} AS x ANY LEFT JOIN {labels} AS y USING series GROUP BY of_service, of_version",
         binds,
     )
     columns = (found[name].tolist() for name in ("of_service", "of_version", "first_s"))

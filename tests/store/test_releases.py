@@ -44,7 +44,8 @@ def test_shares_now_are_those_of_the_service_s_last_ten_minutes(store: ChdbStore
 def test_first_seen_is_before_the_range_where_the_version_is_older(store: ChdbStore, service: str) -> None:
     born, again = DAY_START_S - 2 * 86400 + 600, DAY_START_S + 3600
     spells = [Spell("h1", "1.0", born, born + 600), Spell("h1", "1.0", again, again + 600)]
-    spells += [Spell("h1", "2.0", DAY_START_S - 86400, DAY_START_S - 86400 + 600)]
+    yesterday = DAY_START_S - 86400
+    spells += [Spell("h1", version, yesterday, yesterday + 600) for version in ("1.0", "2.0")]
     insert_spells(store, service, spells)
     found = of(store, service, again, again + 600)
     assert list(found) == ["1.0"], "2.0 did not run in the range"
