@@ -12,6 +12,7 @@ from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
 from agent.object_files import ObjectFiles
 from agent.pipeline import Parts
 from agent.processes import ProcessTable
+from agent.scope import scope_of
 from agent.symbolize.symbolizer import Symbolizer
 
 log = logging.getLogger("fleetprof.agent")
@@ -44,6 +45,7 @@ class Assembly(AbstractContextManager["Assembly"]):
             identifier=identifier,
             host_labels=identifier.host_labels(),
             cpu_count=os.cpu_count() or 1,
+            scope=scope_of(config.scope),
         )
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ from typing import Any
 from agent.backends.interface import BackendOptions
 from agent.identify.identifier import HostIdentity
 from agent.identify.rules import RULES, Rule
+from agent.scope import HOST, SCOPES
 from fleetprof.series import KNOWN_LABELS, LABEL_NAME
 from fleetprof.setting_kinds import (
     ADDRESS,
@@ -72,6 +73,10 @@ TABLE = (
         "wait_stacks_per_second", INT, "300", "Most stacks of waits taken per second and CPU.",
         minimum=1, maximum=100_000,
     ),
+    Setting(
+        "scope", STR, HOST, "Which processes: all, or those in the agent's own network namespace.",
+        choices=SCOPES,
+    ),
     Setting("host", STR, "", "Name of this host in the profiles; empty: the machine's own name."),
     Setting("environment", STR, "", "Environment of processes that do not declare one, such as production."),
     Setting("region", STR, "", "Region of processes that do not declare one."),
@@ -110,6 +115,7 @@ class AgentConfig:
     frequency_hz: int
     sched: bool
     wait_stacks_per_second: int
+    scope: str
     host: str
     environment: str
     region: str

@@ -1,4 +1,4 @@
-"""The agent's data path, top to bottom: drain → bind → close → scale → resolve → label → group → deliver.
+"""The agent's data path, top to bottom: drain → close → scale → bind → resolve → label → group → deliver.
 
 One thread runs it. Between windows it sleeps until a process starts (whose mappings must be read while it
 lives), until the kernel's buffers want draining, or until the window ends.
@@ -21,6 +21,7 @@ from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
 from agent.samples import Captures, concat
 from agent.scale import scale
+from agent.scope import Scope, inside
 from agent.window_clock import WindowClock
 from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
@@ -45,6 +46,7 @@ class Parts:
     host_labels: dict[str, str]
     """Labels of the host's own series (idle time)."""
     cpu_count: int
+    scope: Scope
 
 
 class Pipeline:
@@ -123,10 +125,10 @@ class Pipeline:
     def _window(self, closed: Closed, times: WindowTimes) -> ClosedWindow:
         captured, self._pending = concat(self._pending), []
         rows = scale(captured, closed.open_waits, closed.threads)
-        owners = find_owners(self._parts.processes, rows)
+        idle_ns = self._idle_ns(rows, closed, times)
+        rows, owners = inside(self._parts.scope, rows, find_owners(self._parts.processes, rows))
         stacks = number_stacks(self._resolver, self._resolver.resolve(rows, owners))
         series = self._book.series_of(rows, owners)
-        idle_ns = self._idle_ns(rows, closed, times)
         return ClosedWindow(
             times=times,
             cpu_exact=closed.threads is not None,
