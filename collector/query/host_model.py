@@ -69,6 +69,8 @@ class Reported:
     cpus: int = 0
     covered_s: float = 0.0
     """Seconds of the range that windows cover."""
+    used_s: float = 0.0
+    """Of them those of the last hour of the range, over which services are told."""
     cost_share: float | None = None
     """0..1 of the host's CPU time that profiling it took in the range; None without windows."""
     rss_bytes: int = 0
@@ -89,11 +91,11 @@ class HostRow:
     agent: Agent
     reported: Reported
     services: tuple[ServiceUse, ...] = ()
-    """The busiest first."""
+    """The busiest first; over the last hour of the range."""
     utilisation: float | None = None
-    """0..1: CPU time in use of all there was; None without data."""
+    """0..1: CPU time in use of all there was in the last hour of the range; None without data."""
     captures: int = 0
-    """Captured CPU samples in the range."""
+    """Captured CPU samples in the range; of a longer one than an hour, as many an hour as in the last."""
     losses: Mapping[str, int] = field(default_factory=dict)
     """DropReason label → count in the range."""
     last_seen_s: int = 0

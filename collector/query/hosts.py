@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from collector.query.asking import Asking
 from collector.query.host_model import CELLS, Agent, HookOff, HostRow, Reported, ServiceUse
 from collector.query.host_problems import find_problems
 from collector.query.model import Query, TimeRange
 from collector.query.sources import MINUTE_S, Binds, series_sql, split_range, time_condition, union_sql
+from collector.store.interface import Columns
 from fleetprof.profile_types import WINDOW_NS, ProfileType, Selection
 from fleetprof.protocol import SILENT_AFTER_S
 
@@ -20,6 +19,11 @@ HOUR_S = 3600
 WINDOW_S = WINDOW_NS // 10**9
 IN_FLIGHT_S = 3 * WINDOW_S
 """The newest windows are not missed before this time: they close, travel, wait for their batch."""
+NEWEST_S = 900
+"""The newest windows, which say what a host is now."""
+USED_S = HOUR_S
+"""Services, cores and utilisation are of so much of the range at most, its end: what runs there now. A day of
+1,000 hosts is 60 million rows of series_1m, an hour 2 million."""
 KNOWN_S = 7 * 86400
 """Hosts that were silent for longer were taken away and are not shown."""
 
@@ -29,12 +33,13 @@ _CPU_AND_IDLE = Selection("cpu and idle", "CPU time with idle time", (ProfileTyp
 def load_hosts(asking: Asking, range: TimeRange, now_s: float | None = None) -> list[HostRow]:
     """All hosts that reported in the range or the day before its end, or are registered; the worst first.
 
-    Silence is judged by the clock of `now_s`, everything else by the range.
+    Silence is judged by the clock of `now_s`, everything else by the range; see USED_S for services.
     """
     now = time.time() if now_s is None else now_s
+    used = TimeRange(max(range.start_s, range.end_s - USED_S), range.end_s)
     agents = _load_agents(asking, now)
-    reported = _load_reported(asking, range, now)
-    uses = _load_uses(asking, range)
+    reported = _load_reported(asking, range, used, now)
+    uses = _load_uses(asking, used)
     losses = _load_losses(asking, range)
     common = _most_common_version(agents)
     rows = []
@@ -46,9 +51,9 @@ def load_hosts(asking: Asking, range: TimeRange, now_s: float | None = None) -> 
             host=host,
             agent=agent,
             reported=report,
-            services=_services(use.services, report.covered_s),
+            services=_services(use.services, report.used_s),
             utilisation=use.utilisation,
-            captures=use.captures,
+            captures=round(use.captures * report.covered_s / report.used_s) if report.used_s else 0,
             losses=losses.get(host, {}),
             last_seen_s=last_seen_s,
             silent=now - last_seen_s > SILENT_AFTER_S,
@@ -97,81 +102,120 @@ def _agent(row: Mapping[str, Any]) -> Agent:
     )
 
 
-def _load_reported(asking: Asking, range: TimeRange, now_s: float) -> dict[str, Reported]:
+def _load_reported(asking: Asking, range: TimeRange, used: TimeRange, now_s: float) -> dict[str, Reported]:
     """Host → what its windows of the range and of the day before the range's end say."""
     last_hour_s = (range.end_s - 1) // HOUR_S * HOUR_S
     first_hour_s = last_hour_s - (CELLS - 1) * HOUR_S
-    binds = Binds()
-    start, end = binds.add(range.start_s), binds.add(range.end_s)
-    inside = f"ts >= toDateTime({start}) AND ts < toDateTime({end})"
-    reach = TimeRange(min(first_hour_s, range.start_s), last_hour_s + HOUR_S)
-    found = asking.ask(
-        "SELECT host, toUInt32(toStartOfHour(ts)) AS hour_s, sum(covered_ns) AS covered, "
-        "toUInt32(min(ts)) AS first_s, argMin(covered_ns, ts) AS first_covered, toUInt32(max(ts)) AS last_s, "
-        f"sumIf(covered_ns, {inside}) AS asked, sumIf(covered_ns * cpu_count, {inside}) AS cpu_time, "
-        f"sumIf(agent_cpu_ns + agent_bpf_ns, {inside}) AS cost, minIf(cpu_exact, {inside}) AS exact, "
-        f"countIf({inside}) AS windows, argMax(cpu_count, ts) AS cpus, argMax(agent_rss_bytes, ts) AS rss, "
-        "argMax(agent_map_bytes, ts) AS maps, groupUniqArray(agent_id) AS agents FROM windows "
-        f"WHERE {time_condition(reach, binds)} GROUP BY host, hour_s ORDER BY host, hour_s",
-        binds,
-    )
-    by_host: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    names = list(found)
-    for values in zip(*found.values(), strict=True):
-        row = dict(zip(names, values, strict=True))
-        by_host[str(row["host"])].append(row)
-    hosts_of = _hosts_of_agents(by_host)
-    return {
-        host: _reported(host, hours, first_hour_s, min(now_s - IN_FLIGHT_S, range.end_s), hosts_of)
-        for host, hours in by_host.items()
-    }
-
-
-def _hosts_of_agents(by_host: Mapping[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
-    """Agent id → hosts that used it in the newest hour of any."""
-    newest = max((int(hours[-1]["hour_s"]) for hours in by_host.values()), default=0)
-    found: dict[str, set[str]] = defaultdict(set)
-    for host, hours in by_host.items():
-        if int(hours[-1]["hour_s"]) == newest:
-            for agent_id in hours[-1]["agents"]:
-                found[str(agent_id)].add(host)
+    hours = _load_hours(asking, TimeRange(min(first_hour_s, range.start_s), last_hour_s + HOUR_S))
+    sums, newest = _load_sums(asking, range, used), _load_newest(asking, range.end_s)
+    hosts_of: dict[str, set[str]] = defaultdict(set)
+    for host, row in newest.items():
+        for agent_id in row["agents"]:
+            hosts_of[str(agent_id)].add(host)
+    until_s = min(now_s - IN_FLIGHT_S, range.end_s)
+    found = {}
+    for host, of_host in hours.items():
+        report = Reported(
+            last_window_s=max(hour.last_s for hour in of_host.values()) + WINDOW_S,
+            completeness=_cells(of_host, first_hour_s, until_s),
+        )
+        report = _with_sums(report, sums[host]) if host in sums else report
+        found[host] = _with_newest(report, host, newest[host], hosts_of) if host in newest else report
     return found
 
 
-def _reported(
-    host: str,
-    hours: list[dict[str, Any]],
-    first_hour_s: int,
-    until_s: float,
-    hosts_of: Mapping[str, set[str]],
+@dataclass(frozen=True, slots=True)
+class _Hour:
+    """A host's windows of one hour: seconds covered, and starts of the first and the last."""
+
+    covered_s: float
+    first_s: int
+    last_s: int
+
+
+def _load_hours(asking: Asking, range: TimeRange) -> dict[str, dict[int, _Hour]]:
+    """Host → start of the hour → its windows."""
+    binds = Binds()
+    found = asking.ask(
+        "SELECT host, toUInt32(toStartOfHour(ts)) AS hour_s, sum(covered_ns) AS covered, "
+        "toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s FROM windows "
+        f"WHERE {time_condition(range, binds)} GROUP BY host, hour_s",
+        binds,
+    )
+    hours: dict[str, dict[int, _Hour]] = defaultdict(dict)
+    names = ("host", "hour_s", "covered", "first_s", "last_s")
+    for host, hour_s, covered, first_s, last_s in zip(*(found[name] for name in names), strict=True):
+        hours[str(host)][int(hour_s)] = _Hour(int(covered) / 1e9, int(first_s), int(last_s))
+    return hours
+
+
+def _load_sums(asking: Asking, range: TimeRange, used: TimeRange) -> dict[str, dict[str, Any]]:
+    """Host → what its windows of the range add up to."""
+    binds = Binds()
+    found = asking.ask(
+        "SELECT host, sum(covered_ns) AS asked, sum(covered_ns * cpu_count) AS cpu_time, "
+        "sum(agent_cpu_ns + agent_bpf_ns) AS cost, min(cpu_exact) AS exact, "
+        f"sumIf(covered_ns, {time_condition(used, binds)}) AS used FROM windows "
+        f"WHERE {time_condition(range, binds)} GROUP BY host",
+        binds,
+    )
+    return _by_host(found)
+
+
+def _load_newest(asking: Asking, end_s: int) -> dict[str, dict[str, Any]]:
+    """Host → what the newest of its last windows say."""
+    binds = Binds()
+    found = asking.ask(
+        "SELECT host, argMax(cpu_count, ts) AS cpus, argMax(agent_rss_bytes, ts) AS rss, "
+        "argMax(agent_map_bytes, ts) AS maps, groupUniqArray(agent_id) AS agents FROM windows "
+        f"WHERE {time_condition(TimeRange(end_s - NEWEST_S, end_s), binds)} GROUP BY host",
+        binds,
+    )
+    return _by_host(found)
+
+
+def _by_host(found: Columns) -> dict[str, dict[str, Any]]:
+    rows = zip(*found.values(), strict=True)
+    return {str(row["host"]): row for row in (dict(zip(found, values, strict=True)) for values in rows)}
+
+
+def _with_sums(report: Reported, row: Mapping[str, Any]) -> Reported:
+    cpu_time = int(row["cpu_time"])
+    return replace(
+        report,
+        covered_s=int(row["asked"]) / 1e9,
+        used_s=int(row["used"]) / 1e9,
+        cost_share=int(row["cost"]) / cpu_time if cpu_time else None,
+        exact=bool(row["exact"]),
+    )
+
+
+def _with_newest(
+    report: Reported, host: str, row: Mapping[str, Any], hosts_of: Mapping[str, set[str]]
 ) -> Reported:
-    last, asked = hours[-1], sum(int(hour["asked"]) for hour in hours)
-    cpu_time, cost = sum(int(hour["cpu_time"]) for hour in hours), sum(int(hour["cost"]) for hour in hours)
-    agent_ids = tuple(sorted(map(str, last["agents"])))
-    others = {other for agent_id in agent_ids for other in hosts_of.get(agent_id, ())} - {host}
-    return Reported(
-        last_window_s=int(last["last_s"]) + WINDOW_S,
-        cpus=int(last["cpus"]),
-        covered_s=asked / 1e9,
-        cost_share=cost / cpu_time if cpu_time else None,
-        rss_bytes=int(last["rss"]),
-        map_bytes=int(last["maps"]),
-        exact=all(hour["exact"] for hour in hours if hour["windows"]),
-        completeness=_cells(hours, first_hour_s, until_s),
+    agent_ids = tuple(sorted(map(str, row["agents"])))
+    others = {other for agent_id in agent_ids for other in hosts_of[agent_id]} - {host}
+    return replace(
+        report,
+        cpus=int(row["cpus"]),
+        rss_bytes=int(row["rss"]),
+        map_bytes=int(row["maps"]),
         agent_ids=agent_ids,
         same_agent_as=tuple(sorted(others)),
     )
 
 
-def _cells(hours: list[dict[str, Any]], first_hour_s: int, until_s: float) -> tuple[float | None, ...]:
-    """The share of each hour that arrived. A host is expected from its first window on, until `until_s`."""
-    first = hours[0]
-    since_s = int(first["first_s"]) + WINDOW_S - int(first["first_covered"]) / 1e9
-    covered = {int(hour["hour_s"]): int(hour["covered"]) / 1e9 for hour in hours}
+def _cells(hours: Mapping[int, _Hour], first_hour_s: int, until_s: float) -> tuple[float | None, ...]:
+    """The share of each hour that arrived. A host is expected from its first window on, until `until_s`.
+
+    Its very first window may have begun late: it is not expected.
+    """
+    since_s = min(hour.first_s for hour in hours.values()) + WINDOW_S
     cells: list[float | None] = []
-    for hour_s in np.arange(first_hour_s, first_hour_s + CELLS * HOUR_S, HOUR_S).tolist():
+    for hour_s in range(first_hour_s, first_hour_s + CELLS * HOUR_S, HOUR_S):
         expected_s = min(hour_s + HOUR_S, until_s) - max(hour_s, since_s)
-        cells.append(min(covered.get(hour_s, 0.0) / expected_s, 1.0) if expected_s >= WINDOW_S else None)
+        covered_s = hours[hour_s].covered_s if hour_s in hours else 0.0
+        cells.append(min(covered_s / expected_s, 1.0) if expected_s >= WINDOW_S else None)
     return tuple(cells)
 
 

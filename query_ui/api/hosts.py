@@ -46,8 +46,10 @@ HOSTS = record(
             ),
             clock_skew_s=described(NUMBER, "The host's clock minus the collector's."),
             queue_windows=described(INTEGER, "Windows that waited on the host at its last heartbeat."),
-            utilisation=described(_MAYBE, "0..1: CPU time in use of all; null: no data."),
-            cores=described(NUMBER, "CPUs in use on average."),
+            utilisation=described(
+                _MAYBE, "0..1: CPU time in use of all, in the range's last hour; null: no data."
+            ),
+            cores=described(NUMBER, "CPUs in use on average in the range's last hour."),
             services=many(
                 record(
                     "A service in one version, the busiest first.", service=TEXT, version=TEXT, cores=NUMBER

@@ -197,7 +197,7 @@ def test_missing_windows_lower_completeness_of_their_hour(centre: Centre, servic
     centre.store.insert("windows", block, service)
     row = centre.row(host, TimeRange(hour_s, hour_s + 3600))
     assert row.reported.completeness[:-2] == (None,) * 22
-    assert row.reported.completeness[-2] == pytest.approx(135 / 179)  # expected since its first window
+    assert row.reported.completeness[-2] == pytest.approx(135 / 178)  # expected since the first window
     assert row.reported.completeness[-1] == pytest.approx(0.75)
 
 
