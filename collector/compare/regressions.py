@@ -22,6 +22,11 @@ from collector.query.flame import ROOT
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
+_SHRUNK_Q = 0.05
+"""Less strict than for growth: what shrank is only looked at next to something that grew."""
+_WHOLE = 0.1
+"""Part of the rate for the one test of the whole: by itself it would be false once in 1/q comparisons."""
+
 
 def regressions(
     comparison: Comparison, effect: SmallestEffect | None = None, q: float = 0.01
@@ -45,8 +50,8 @@ def find_regressions(
         comparison.evidence,
         comparison.frames,
         np.array(rows, np.int64),
+        tests.shrunk(),
         comparison.own.net,
-        comparison.own.net_se,
         changes,
     )
     moved = {match.target: match for match in matches}
@@ -99,6 +104,12 @@ class _Tests:
     def passed(self, rates: F8) -> I64:
         """Rows whose tests passed."""
         return np.flatnonzero(rates <= self.q)
+
+    def shrunk(self) -> I64:
+        """Rows whose own values fell by more than the effect."""
+        own = self.comparison.own
+        p = np.where(own.tested, one_sided(-own.net, self.own_margin, own.net_se, own.df), 1.0)
+        return np.flatnonzero(false_discovery_rates(p, own.tested) <= _SHRUNK_Q)
 
     def pass_by_themselves(self, members: Sparse) -> npt.NDArray[np.bool_]:
         """Whether rows of stacks (row × stack) grew by more than the effect, at the level of the others."""
@@ -154,7 +165,7 @@ class _Tests:
     def whole(self, q: float) -> list[Finding]:
         """The finding that all CPU per host grew, if it did."""
         cpu = self.comparison.cpu
-        if cpu.p_more > q:
+        if cpu.p_more > q * _WHOLE:
             return []
         return [
             Finding(

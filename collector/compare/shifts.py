@@ -17,8 +17,6 @@ from fleetprof.frames import Frame
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-_LIKELY = -2.5
-"""A function that shrank by so many standard errors may be where cost came from."""
 _LEAST_PART = 0.4
 """Of the growth, that a source has to have lost."""
 
@@ -32,13 +30,13 @@ class Match:
 
 
 def match_sources(
-    evidence: Evidence, frames: list[Frame], causes: I64, net: F8, se: F8, changes: F8
+    evidence: Evidence, frames: list[Frame], causes: I64, shrunk: I64, net: F8, changes: F8
 ) -> list[Match]:
     """At most one source a cause and one cause a source, closest amounts and names first.
 
-    `net` and `se`: each function's change and its standard error, by own values.
+    `shrunk`: functions that fell beyond noise (chance alone always offers some that fell a little); `net`:
+    each function's change of its own value; `changes`: each stack's.
     """
-    shrunk = np.flatnonzero((se > 0) & (net < _LIKELY * se))
     if not len(causes) or not len(shrunk):
         return []
     kin = {int(row): _kin(evidence, int(row), changes) for row in (*causes, *shrunk)}

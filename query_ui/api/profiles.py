@@ -1,52 +1,10 @@
 """Answers about stacks: the profile in several formats, and the top table."""
 
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 from collector.query.flame import build_flame, to_wire
 from collector.query.model import Completeness, Json, Profile, Query, TimeRange, TopRow
 from collector.query.querier import Querier
 from fleetprof.frames import FrameKind
 from fleetprof.losses import DropReason
-
-KEPT = 4
-KEPT_S = 30.0
-
-
-@dataclass(slots=True)
-class _Entry:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    profile: Profile | None = None
-    loaded_at: float = 0.0
-
-
-class ProfileCache:
-    """The last few profiles, so that zooming and downloading do not read the store again.
-
-    Equal questions at the same time read once. A profile is kept for 30 s: late windows change it.
-    """
-
-    def __init__(self, load: Callable[[Query], Profile], clock: Callable[[], float] = time.monotonic) -> None:
-        self._load = load
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[Query, _Entry] = OrderedDict()
-
-    def get(self, query: Query) -> Profile:
-        """The profile of `query`, loaded now or up to 30 s ago."""
-        with self._lock:
-            entry = self._entries.setdefault(query, _Entry())
-            self._entries.move_to_end(query)
-            while len(self._entries) > KEPT:
-                self._entries.popitem(last=False)
-        with entry.lock:
-            if entry.profile is None or self._clock() - entry.loaded_at > KEPT_S:
-                entry.profile = self._load(query)
-                entry.loaded_at = self._clock()
-            return entry.profile
 
 
 def profile_json(profile: Profile, min_share: float, root: tuple[str, ...], explanation: str) -> Json:

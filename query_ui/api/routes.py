@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from collector.compare.compare import compare
+from collector.compare.model import Comparison
+from collector.compare.units import Unit
 from collector.query.completion import complete
 from collector.query.export import FORMATS, export
-from collector.query.model import Json
+from collector.query.model import Json, Profile, Query
 from collector.query.querier import Querier
 from collector.query.selector import parse_selector
 from collector.releases.releases import Releases
@@ -20,7 +22,8 @@ from query_ui.api.compare_parameters import DIFF, side_query
 from query_ui.api.hosts import HOSTS, hosts_json
 from query_ui.api.lines import DEFAULT_POINTS, series_json
 from query_ui.api.parameters import Given, Parameter
-from query_ui.api.profiles import ProfileCache, completeness_json, profile_json, range_json, top_json
+from query_ui.api.profiles import completeness_json, profile_json, range_json, top_json
+from query_ui.api.recent import RecentAnswers
 from query_ui.api.releases import releases_json
 
 GROUP_BY = Parameter("group_by", "Label whose values become lines of their own.", {"type": "string"})
@@ -44,7 +47,12 @@ class Api:
 
     def __init__(self, querier: Querier) -> None:
         self.querier = querier
-        self.profiles = ProfileCache(querier.profile)
+        self.profiles = RecentAnswers(querier.profile)
+        self.differences = RecentAnswers(self._compare)
+
+    def _compare(self, question: tuple[Query, Query, Unit]) -> tuple[Comparison, tuple[Profile, Profile]]:
+        a, b, unit = question
+        return compare(self.querier, a, b, unit), load_profiles(self.querier, a, b)
 
     def labels(self, given: Given) -> Answer:
         """Names of labels."""
@@ -98,8 +106,7 @@ class Api:
     def diff(self, given: Given) -> Answer:
         """What changed from one selection to another."""
         a, b = side_query(given, "a"), side_query(given, "b")
-        comparison = compare(self.querier, a, b, given.get("unit"))
-        profiles = load_profiles(self.querier, a, b)
+        comparison, profiles = self.differences.get((a, b, given.get("unit")))
         if given.get("format") != "json":
             data, content_type, suffix = diff_file(profiles, given.get("format"))
             return Download(data, content_type, f"diff-{a.selection.name}-{b.range.start_s}.{suffix}")

@@ -10,7 +10,7 @@ from collector.query.model import Profile, Query, TimeRange
 from fleetprof.errors import InputError
 from fleetprof.profile_types import selection
 from query_ui.api.parameters import frame_path, integer, share
-from query_ui.api.profiles import KEPT, KEPT_S, ProfileCache
+from query_ui.api.recent import KEPT, KEPT_S, RecentAnswers
 
 NAMES = st.lists(st.text(min_size=1), min_size=1, max_size=6)
 
@@ -61,7 +61,7 @@ class CountingLoad:
 def test_profile_is_loaded_once_while_it_is_fresh() -> None:
     now = [0.0]
     load = CountingLoad()
-    cache = ProfileCache(load, lambda: now[0])
+    cache = RecentAnswers(load, lambda: now[0])
     assert cache.get(question(1)) is cache.get(question(1))
     now[0] = KEPT_S + 1
     cache.get(question(1))
@@ -70,7 +70,7 @@ def test_profile_is_loaded_once_while_it_is_fresh() -> None:
 
 def test_only_the_last_profiles_are_kept() -> None:
     load = CountingLoad()
-    cache = ProfileCache(load, lambda: 0.0)
+    cache = RecentAnswers(load, lambda: 0.0)
     for start in range(KEPT + 1):
         cache.get(question(start))
     cache.get(question(KEPT))
@@ -82,7 +82,7 @@ def test_only_the_last_profiles_are_kept() -> None:
 def test_equal_questions_at_once_read_once() -> None:
     load = CountingLoad()
     load.gate.clear()
-    cache = ProfileCache(load, lambda: 0.0)
+    cache = RecentAnswers(load, lambda: 0.0)
     found: list[Profile] = []
     askers = [threading.Thread(target=lambda: found.append(cache.get(question(1)))) for _ in range(4)]
     for asker in askers:
