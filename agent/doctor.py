@@ -11,9 +11,13 @@ import grpc
 from agent.backends.interface import Probe
 from agent.backends.probe import probe_all
 from agent.config import AgentConfig
+from agent.connection import Connection
 from agent.host_facts import PRIVILEGES, Fact, gather
+from agent.tls import explain
 from fleetprof import __version__
+from fleetprof.errors import InputError
 from fleetprof.setting_kinds import Address
+from fleetprof.tls import TlsFiles
 
 CONNECT_TIMEOUT_S = 2.0
 
@@ -54,26 +58,43 @@ def report(config: AgentConfig) -> Report:
         host=config.host or socket.gethostname(),
         facts=tuple(gather()),
         backends=tuple(probe_all()),
-        collector=collector_fact(config.collector),
+        collector=collector_fact(config.collector, files=config.tls(), server_name=config.tls_server_name),
         configured=config.backend,
     )
 
 
-def collector_fact(address: Address, timeout_s: float = CONNECT_TIMEOUT_S) -> Fact:
-    """Whether a gRPC server answers at `address`."""
+def collector_fact(
+    address: Address,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+    files: TlsFiles | None = None,
+    server_name: str = "",
+) -> Fact:
+    """Whether a gRPC server answers at `address`, over TLS where `files` say so; if not, why."""
     try:
         socket.create_connection(address, timeout_s).close()
     except OSError as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
         advice = "Start one there (fleetprof up, or fleetprof-collector), or set --collector HOST:PORT."
         return Fact(str(address), why, False, advice)
-    with grpc.insecure_channel(str(address)) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout_s)
-        except grpc.FutureTimeoutError:
-            advice = "Another service listens there, or it wants TLS: check the port of --collector."
-            return Fact(str(address), "does not speak gRPC", False, advice)
-    return Fact(str(address), "answers")
+    tls = files or TlsFiles()
+    try:
+        connection = Connection(address, tls, server_name)
+    except InputError as error:
+        return Fact(str(address), error.message.rstrip("."), False, error.hint)
+    try:
+        grpc.channel_ready_future(connection.channel).result(timeout_s)
+    except grpc.FutureTimeoutError:
+        return _unanswered(address, explain(address, tls, server_name, timeout_s))
+    finally:
+        connection.close()
+    return Fact(str(address), "answers over TLS" if tls.on else "answers")
+
+
+def _unanswered(address: Address, why: str) -> Fact:
+    if why:
+        return Fact(str(address), "is there, but the connection fails", False, why)
+    advice = "Another service listens there: check the port of --collector."
+    return Fact(str(address), "does not speak gRPC", False, advice)
 
 
 def render(found: Report) -> str:

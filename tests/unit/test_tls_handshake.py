@@ -13,6 +13,7 @@ import pytest
 
 from agent import connection as connecting
 from agent.connection import Connection
+from agent.doctor import collector_fact
 from agent.tls import explain
 from collector.server_tls import ServerCertificates
 from fleetprof.setting_kinds import Address
@@ -320,3 +321,18 @@ def test_failures_of_two_threads_are_looked_into_once(monkeypatch: pytest.Monkey
     first.join()
     assert len(calls) == 1
     connection.close()
+
+
+def test_doctor_tells_about_tls(ours: Authority, foreign: Authority, serve: Callable[..., Address]) -> None:
+    address = serve(mutual(ours).credentials())
+    assert collector_fact(address, files=ours.agent()).found == "answers over TLS"
+    for files, words in (
+        (TlsFiles(), "wants TLS"),
+        (TlsFiles(ca=ours.ca), "wants a certificate of this agent"),
+        (TlsFiles(ca=foreign.ca), "is not signed by an authority in"),
+        (ours.agent("old", PAST), "expired on"),
+        (TlsFiles(ca=ours.folder / "none.pem"), "Check its path"),
+    ):
+        fact = collector_fact(address, 1.0, files)
+        assert not fact.ok
+        assert words in fact.advice
