@@ -1,4 +1,4 @@
-"""Keeps the last few answers of slow questions, so that zooming and downloading do not ask the store again."""
+"""Keeps the last few answers of slow questions, so that zooming and downloads do not ask the store again."""
 
 import threading
 import time
