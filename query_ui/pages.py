@@ -16,14 +16,32 @@ class Entry(NamedTuple):
     endpoint: str
 
 
-NAVIGATION = (Entry("Explore", "/", "pages.explore"),)
+NAVIGATION = (
+    Entry("Explore", "/", "pages.explore"),
+    Entry("Compare", "/compare", "pages.compare"),
+    Entry("Alerts", "/alerts", "pages.alerts"),
+    Entry("Hosts", "/hosts", "pages.hosts"),
+)
+PAGES = (
+    ("/", "explore"),
+    ("/compare", "compare"),
+    ("/alerts", "alerts"),
+    ("/alerts/<id>", "alert"),
+    ("/hosts", "hosts"),
+)
+"""(address, endpoint): the endpoint is also the template's name. What an address names, the page asks for."""
 
 
 def create_pages() -> Blueprint:
     """The routes of the pages."""
     blueprint = Blueprint("pages", __name__)
-    blueprint.add_url_rule("/", endpoint="explore", view_func=lambda: render_template("explore.html"))
+    for path, name in PAGES:
+        blueprint.add_url_rule(path, endpoint=name, view_func=_view(name))
     return blueprint
+
+
+def _view(name: str) -> Callable[..., str]:
+    return lambda **_: render_template(f"{name}.html")
 
 
 def add_page_context(app: Flask, assets: Assets, now: Callable[[], float]) -> None:

@@ -11,6 +11,7 @@ import {attach, option} from './popup.js';
 import {RangeMenu} from './range_menu.js';
 import {SelectorInput} from './selector.js';
 import {SeriesChart} from './series_chart.js';
+import {copyLink} from './share.js';
 import {current, onChange, update} from './state.js';
 import {showEmpty, showFailure, showProfile} from './states.js';
 import {toggleTheme} from './theme.js';
@@ -198,18 +199,11 @@ function searchKey(event) {
 }
 
 /** A link for others holds absolute times, so that it shows the same tomorrow. */
-async function share() {
+function share() {
   const link = new URL(location.href);
   link.searchParams.set('from', asked.from);
   link.searchParams.set('to', asked.to);
-  try {
-    await navigator.clipboard.writeText(link.href);
-    toast('Link copied. It opens exactly this view.');
-  } catch (refused) {
-    console.debug('clipboard refused', refused);
-    update({from: String(asked.from), to: String(asked.to)}, {push: true});
-    toast('The address bar now holds a link to exactly this view.');
-  }
+  copyLink(link, () => update({from: String(asked.from), to: String(asked.to)}, {push: true}));
 }
 
 function shiftWindow(direction) {
