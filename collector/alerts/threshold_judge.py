@@ -151,7 +151,9 @@ def _value(rule: ThresholdRule, figure: _Figure, window: TimeRange) -> float:
 
 
 def _shown(rule: ThresholdRule, value: float) -> str:
-    return f"{value:.2f} cores" if rule.metric == "cores" else f"{100 * value:.2f} %"
+    if rule.metric == "cores":
+        return f"{value:.2f} cores" if value >= 1 else f"{value:.3f} cores"
+    return f"{100 * value:.2f} %"
 
 
 def _sentence(rule: ThresholdRule, service: str, value: float) -> str:
