@@ -78,11 +78,11 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     if options.die_with_parent:
         die_with_parent()
     limit_hoarding()
-    who = agent_id(config.state_dir)
     connection = Connection(config.collector, config.tls(), config.tls_server_name)
     with Assembly(config) as assembly:
         parts = assembly.parts
-        sender = Sender(who, secrets.randbits(63) + 1, parts.host_labels["host"])
+        host = parts.host_labels["host"]
+        sender = Sender(agent_id(config.state_dir, host), secrets.randbits(63) + 1, host)
         reporting = Reporting(connection, sender, loaded, parts.backend)
         pipeline = reporting.pipeline(parts)
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -37,11 +37,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> 
 
 
 class Command:
-    """A running command whose standard error is gathered line by line."""
+    """A running command whose standard error is gathered line by line; `network` is a namespace to enter."""
 
-    def __init__(self, *arguments: str | Path, **environment: str) -> None:
+    def __init__(self, *arguments: str | Path, network: str = "", **environment: str) -> None:
+        enter = ["nsenter", f"--net=/run/netns/{network}"] if network else []
         self.process = subprocess.Popen(
-            [BIN / arguments[0], *arguments[1:]],
+            [*enter, BIN / arguments[0], *arguments[1:]],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
