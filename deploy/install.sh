@@ -4,7 +4,7 @@
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]:-$0}")" && pwd)
 readonly here prefix=/opt/fleetprof etc=/etc/fleetprof
 role=agent package='' collector='' tls='' root='' start=yes dry='' action=install purge='' checked=yes
 
@@ -79,7 +79,7 @@ check_host() {
 choose_package() {
   if [ -z "$package" ]; then
     # The newest by its time: version order would need what is not installed yet.
-    package=$(find "$here/../dist" "$here" -maxdepth 1 -name 'fleetprof-*.whl' -printf '%T@ %p\n' 2>/dev/null |
+    package=$({ find "$here/../dist" "$here" -maxdepth 1 -name 'fleetprof-*.whl' -printf '%T@ %p\n' 2>/dev/null || true; } |
       sort -rn | head -n 1 | cut -d' ' -f2-)
     package=${package:-fleetprof}
   fi
