@@ -115,7 +115,7 @@ def test_a_killed_collector_reopens_its_store_and_the_agent_goes_on(tmp_path: Pa
     try:
         wait_until(lambda: windows(http), "a window is stored")
         collector.kill()
-        agent.wait_to_say("does not answer", 40)
+        agent.wait_to_say("cannot be reached", 40)
         again = Command(*start, "--data", str(data))
         again.wait_to_say("UI ready")
         wait_until(lambda: windows(http) >= 4, "windows from before, during and after", 60)
