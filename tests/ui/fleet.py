@@ -47,11 +47,13 @@ window = "5m"
 for = "10m"
 
 [[rule]]
-name = "storefront gone"
+name = "busy checkout"
 kind = "threshold"
-scope = '{service="storefront"}'
+scope = '{service="checkout"}'
 metric = "cores"
-below = 0.1
+above = 4
+window = "5m"
+for = "10m"
 """
 
 

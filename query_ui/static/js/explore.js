@@ -1,6 +1,8 @@
 // The Explore page: connects its parts with the URL and with the server.
 import {ask, ApiError, isDropped, Latest} from './api.js';
 import {showCompleteness, startCompleteness} from './completeness.js';
+import {alertMarks, releaseMarks} from './chart_marks.js';
+import {beforeAndAfter, compareAddress} from './diff/offers.js';
 import {byId, element, lineSample, onPick, press} from './dom.js';
 import {startExport} from './export_menu.js';
 import {FlamePanel} from './flame/panel.js';
@@ -24,7 +26,8 @@ const LOOK_AGAIN_MS = 2000;
 const RELOADS = ['query', 'type', 'from', 'to'];
 
 const selector = new SelectorInput((query) => submit(query), () => ({from: current().from, to: current().to}));
-const chart = new SeriesChart(byId('chart'), (from, to) => update({from: String(from), to: String(to)}, {push: true}));
+const chart = new SeriesChart(byId('chart'), (from, to) => update({from: String(from), to: String(to)}, {push: true}),
+  (from, to) => compareWithBefore(from, to, ''));
 const top = new TopTable(pickRow, (sort) => update({sort}));
 const range = new RangeMenu();
 const panel = new FlamePanel((name) => top.select(name));
@@ -116,12 +119,34 @@ async function loadSeries() {
       ask('series', {...asked, group_by: groupBy, limit: 6}, signal), signal);
     chart.show(answer, wordsFor(type).unit, groupBy);
     showSeriesLegend(answer, groupBy);
+    showMarks(answer, signal);
     return answer;
   } catch (failure) {
     if (!isDropped(failure) && !(failure instanceof ApiError)) throw failure;
     if (!isDropped(failure)) chart.show({step_s: 0, start_s: [], series: []}, '', '');
     return null;
   }
+}
+
+/** Releases and alerts on the series; without them it stays as it is. */
+async function showMarks(answer, signal) {
+  const {query, from, to} = asked;
+  const {type, group_by: groupBy} = current();
+  try {
+    const [{releases}, {alerts}] = await Promise.all([ask('releases', {query, from, to, limit: 100}, signal), ask('alerts', {limit: 200}, signal)]);
+    const services = new Set(releases.map(({service}) => service));
+    const marks = [...releaseMarks(releases, services.size > 1), ...alertMarks(alerts.filter(({service}) => services.has(service)))]
+      .filter(({at}) => at >= answer.range.start_s && at < answer.range.end_s);
+    if (marks.length) chart.show(answer, wordsFor(type).unit, groupBy, marks);
+  } catch (failure) {
+    if (!isDropped(failure) && !(failure instanceof ApiError)) throw failure;
+  }
+}
+
+/** The Compare page, with a time of this selection and the time as long before it. */
+function compareWithBefore(from, to, focus) {
+  const {query, type} = current();
+  location.assign(compareAddress({...beforeAndAfter(query, from, to), type: type === 'cpu' ? '' : type, focus}));
 }
 
 function showSeriesLegend(answer, groupBy) {
@@ -217,6 +242,7 @@ function startKeys() {
   describe(['← ↑ ↓ →'], 'Move between frames');
   describe(['Enter'], 'Zoom to frame');
   bind('Escape', 'Reset zoom, then search', () => update(current().root ? {root: ''} : {search: ''}, {push: Boolean(current().root)}));
+  bind('v', 'Compare with the time before', () => compareWithBefore(asked.from, asked.to, nameOf(panel.graph.selected)));
   bind('n', 'Next, previous match', () => panel.stepMatch(1));
   bind('p', 'Next, previous match', () => panel.stepMatch(-1));
   bind('[', 'Shift time window', () => shiftWindow(-1));
@@ -233,6 +259,7 @@ function focusGraph(event) {
   byId('flame').dispatchEvent(new KeyboardEvent('keydown', {key: event.key, cancelable: true}));
 }
 
+panel.compare = (name) => compareWithBefore(asked.from, asked.to, name);
 startControls();
 startKeys();
 onChange(show);

@@ -1,5 +1,6 @@
 // The selection over time, with uPlot: gaps stay gaps, a drag selects a time and offers to zoom to it.
 import uPlot from '../vendor/uplot/uPlot.esm.js';
+import {drawMarks, MARKS_PX, marksNear} from './chart_marks.js';
 import {button, element} from './dom.js';
 import {fixed} from './numbers.js';
 import {colour, tokenText} from './theme.js';
@@ -15,14 +16,17 @@ export class SeriesChart {
   #plot = null;
   #shown = null;
   #zoom;
+  #compare;
   #brush = null;
 
   /**
    * @param {HTMLElement} box
    * @param {(from: number, to: number) => void} zoom called with Unix seconds
+   * @param {((from: number, to: number) => void)|null} [compare] called where a range is to be compared with the one before
    */
-  constructor(box, zoom) {
+  constructor(box, zoom, compare = null) {
     this.#box = box;
+    this.#compare = compare;
     this.#zoom = zoom;
     addEventListener('themechange', () => this.#shown && this.show(...this.#shown));
     new ResizeObserver(() => this.#plot?.setSize({width: this.#width(), height: HEIGHT})).observe(box);
@@ -37,9 +41,10 @@ export class SeriesChart {
    * @param {SeriesAnswer} answer values in cores (or threads)
    * @param {string} unit
    * @param {string} groupBy
+   * @param {import('./chart_marks.js').Mark[]} [marks] releases and alerts
    */
-  show(answer, unit, groupBy) {
-    this.#shown = [answer, unit, groupBy];
+  show(answer, unit, groupBy, marks = []) {
+    this.#shown = [answer, unit, groupBy, marks];
     this.hideBrush();
     this.#plot?.destroy();
     this.#plot = null;
@@ -48,7 +53,7 @@ export class SeriesChart {
     this.#box.replaceChildren(...(any ? [] : ['Nothing in this range.']));
     if (!any) return;
     const data = [answer.start_s, ...answer.series.map(({values}) => values)];
-    this.#plot = new uPlot(this.#options(answer, unit), data, this.#box);
+    this.#plot = new uPlot(this.#options(answer, unit, marks), data, this.#box);
   }
 
   /** The colours of the lines in order, for a legend. @param {number} many @returns {string[]} */
@@ -57,7 +62,7 @@ export class SeriesChart {
     return Array.from({length: many}, (_, index) => colour(GROUP_TOKENS[index] || '--series-rest'));
   }
 
-  #options(answer, unit) {
+  #options(answer, unit, marks) {
     const colours = SeriesChart.colours(answer.series.length);
     const single = answer.series.length === 1;
     const largest = Math.max(0.001, ...answer.series.flatMap(({values}) => values.filter((value) => value !== null)));
@@ -65,7 +70,7 @@ export class SeriesChart {
     const font = `11px ${tokenText('--font')}`;
     const axis = {stroke: colour('--text-3'), font, ticks: {show: false}};
     return {
-      width: this.#width(), height: HEIGHT, legend: {show: false}, padding: [8, 16, 0, 0],
+      width: this.#width(), height: HEIGHT, legend: {show: false}, padding: [marks.length ? MARKS_PX : 8, 16, 0, 0],
       cursor: {y: false, points: {size: 7, width: 2, fill: colour('--surface')}, drag: {x: true, y: false, setScale: false}},
       scales: {x: {time: true}, y: {range: [0, largest * 1.12]}},
       series: [{}, ...colours.map((stroke) => ({
@@ -77,20 +82,22 @@ export class SeriesChart {
       ],
       hooks: {
         drawClear: [(plot) => hatchGaps(plot, answer)],
+        draw: [(plot) => drawMarks(plot, marks)],
         setSelect: [(plot) => this.#selected(plot)],
-        setCursor: [(plot) => this.#point(plot, answer, unit)],
+        setCursor: [(plot) => this.#point(plot, answer, unit, marks)],
       },
     };
   }
 
-  #point(plot, answer, unit) {
+  #point(plot, answer, unit, marks) {
     const at = plot.cursor.idx;
     const texts = at == null ? [] : answer.series.map(({values, labels}) => {
       const value = values[at] === null ? 'no data' : `${fixed(values[at], 2)} ${unit}`;
       const name = Object.values(labels)[0];
       return name ? `${name}: ${value}` : value;
     });
-    this.#box.title = at == null ? '' : `${clock(answer.start_s[at])} UTC\n${texts.join('\n')}`;
+    const near = at == null ? [] : marksNear(plot, marks, plot.cursor.left);
+    this.#box.title = at == null ? '' : [`${clock(answer.start_s[at])} UTC`, ...texts, ...near.map(({title}) => title)].join('\n');
   }
 
   #selected(plot) {
@@ -107,7 +114,8 @@ export class SeriesChart {
   #offer(right, from, to) {
     this.#brush?.remove();
     this.#brush = element('div', {class: 'brush', role: 'group', 'aria-label': `${clock(from)} to ${clock(to)}`},
-      button('Zoom', () => this.#zoom(from, to), 'btn small primary'), button('Cancel', () => this.hideBrush()));
+      button('Zoom', () => this.#zoom(from, to), 'btn small primary'),
+      ...(this.#compare ? [button('Compare with before', () => this.#compare(from, to))] : []), button('Cancel', () => this.hideBrush()));
     this.#box.append(this.#brush);
     const left = Math.min(right + 12, this.#box.clientWidth - this.#brush.offsetWidth - 12);
     this.#brush.style.left = `${Math.max(left, 8)}px`;

@@ -19,6 +19,8 @@ import {Tooltip} from './tooltip.js';
 
 export class FlamePanel {
   graph = new FlameGraph(byId('flame'));
+  /** @type {((name: string) => void)|null} what comparing means for a function; null where it means nothing */
+  compare = null;
   #tooltip = new Tooltip();
   #latest = new Latest();
   #whole = null; // the tree of the whole selection
@@ -181,6 +183,7 @@ export class FlamePanel {
     this.#lens.details(byId('details'), tree, node, this.#scale, {
       zoom: () => this.zoom(node),
       search: () => update({search: name}),
+      compare: this.compare && (() => this.compare(name)),
       copy: () => navigator.clipboard?.writeText(name).then(() => toast('Name copied.')),
     });
   }
