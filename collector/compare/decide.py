@@ -14,6 +14,7 @@ from collector.compare.estimate import (
 )
 from collector.compare.evidence import Sparse
 from collector.compare.model import Effects, SmallestEffect
+from collector.compare.moderate import moderate
 from collector.compare.units import Unit
 
 F8 = npt.NDArray[np.float64]
@@ -44,6 +45,8 @@ def estimate_effects(
     margin = np.maximum(floor, relative * a)
     captures = pair.a.captures + pair.b.captures
     tested = (captures >= MIN_CAPTURES) & (net_df >= 0.5) & (net_se > 0)
+    variance, net_df = moderate(net_se**2, net_df, (a + b) / 2, captures, tested)
+    net_se = np.sqrt(variance)
     p = np.where(tested, two_sided(net, margin, net_se, net_df), 1.0)
     nothing = np.full(len(a), np.nan)
     return Effects(

@@ -16,7 +16,7 @@ from scipy import stats
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from tests.accuracy.simulated_fleet import Fleet, Variation, make_program
-from tests.accuracy.simulated_releases import Score, Simulation, truth_of
+from tests.accuracy.simulated_releases import DirectFleet, Score, Simulation, truth_of
 
 SHARE = 0.01
 GROWTH = 1.2
@@ -30,31 +30,29 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--kind", choices=("replaced", "staged", "beside"), default="replaced")
     parser.add_argument("--growth", type=float, default=GROWTH)
+    parser.add_argument("--direct", action="store_true", help="without the ingest path and the store")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    program = make_program(given.functions, given.seed, {given.functions - 5: SHARE})
+    if given.direct:
+        simulate(given, DirectFleet(program))
+        return
     with tempfile.TemporaryDirectory(prefix="bench-compare-") as folder:
-        run(given, Path(folder))
+        store = ChdbStore(Path(folder) / "data")
+        try:
+            migrate(store)
+            simulate(given, Fleet(store, Path(folder) / "journal", program))
+        finally:
+            store.close()
 
 
-def run(given: argparse.Namespace, folder: Path) -> None:
-    """All comparisons of one kind in one store."""
-    store = ChdbStore(folder / "data")
-    try:
-        simulate(given, store, folder)
-    finally:
-        store.close()
-
-
-def simulate(given: argparse.Namespace, store: ChdbStore, folder: Path) -> None:
+def simulate(given: argparse.Namespace, fleet: Fleet | DirectFleet) -> None:
     """Send, compare and report."""
-    migrate(store)
     grown = given.functions - 5
-    program = make_program(given.functions, given.seed, {grown: SHARE})
-    fleet = Fleet(store, folder / "journal", program)
     simulation = Simulation(fleet, given.kind, given.hosts, Variation(), given.seed)
     tested, began = 0, time.monotonic()
     for number in range(given.comparisons):
-        truth = truth_of(program, grown if number % 2 else -1, given.growth)
+        truth = truth_of(fleet.program, grown if number % 2 else -1, given.growth)
         comparison = simulation.run(truth)
         tested += int(comparison.own.tested.sum() + comparison.total.tested.sum())
         if number % 10 == 9 or number + 1 == given.comparisons:
