@@ -53,7 +53,9 @@ def test_values_on_all_ways_out_are_the_same(product: Up) -> None:
     profile = pprof.decode(fleetprof(product, "query", "--format", "pprof", *asked).stdout)
     assert sum(int(line.rpartition(" ")[2]) for line in folded.splitlines()) == top["total"]
     assert int(profile.values[:, -1].sum()) == top["total"]
-    assert product.get("profile", query=SHARES, **{"from": begin, "to": end})["flame"]["total"] == top["total"]
+    assert (
+        product.get("profile", query=SHARES, **{"from": begin, "to": end})["flame"]["total"] == top["total"]
+    )
 
 
 def test_wall_time_is_the_sum_of_its_parts(product: Up) -> None:
