@@ -4,16 +4,18 @@ Every page test also checks that the page was quiet: no error on the console, no
 security policy, no request that leaves this machine.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Literal
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
@@ -62,6 +64,12 @@ def serving(folder: Path, content: str) -> Iterator[str]:
 @pytest.fixture(scope="package")
 def shop_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(tmp_path_factory.mktemp("shop"), "shop") as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
+def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("fleet"), "fleet") as url:
         yield url
 
 
@@ -127,8 +135,38 @@ def page(browser: Browser, quiet: Quiet) -> Iterator[Page]:
 
 def open_explore(page: Page, url: str, query: str = "") -> None:
     """Open the Explore page and wait until its first answers are shown."""
-    page.goto(f"{url}/{query}")
+    open_page(page, url, f"/{query}")
+
+
+def open_page(page: Page, url: str, address: str) -> None:
+    """Open a page and wait until its first answers are shown."""
+    page.goto(url + address)
     wait_for_load(page, 1)
+
+
+def ask(url: str, route: str, **parameters: str) -> dict[str, Any]:
+    """What the API answers."""
+    query = f"?{urlencode(parameters)}" if parameters else ""
+    with urllib.request.urlopen(f"{url}/api/v1/{route}{query}") as answer:
+        return dict(json.load(answer))
+
+
+def check_phone(browser: Browser, quiet: "Quiet", address: str, scheme: Literal["light", "dark"]) -> None:
+    """The page at 400 px: nothing is scrolled sideways but what lies in a table's own box."""
+    context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    quiet.listen(page)
+    page.goto(address)
+    wait_for_load(page, 1)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 400
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll('main button, main a, main h1, main p')]
+          .filter((part) => part.checkVisibility() && !part.closest('.scroll, .path, .visually-hidden'))
+          .filter((part) => !part.matches('.visually-hidden') && part.getBoundingClientRect().right > 400.5)
+          .map((part) => part.outerHTML.slice(0, 120))"""
+    )
+    assert not outside
+    context.close()
 
 
 def loads(page: Page) -> int:
