@@ -121,6 +121,11 @@ export class SeriesChart {
     this.#brush.style.left = `${Math.max(left, 8)}px`;
   }
 
+  /** The releases and alerts that are shown. @returns {import('./chart_marks.js').Mark[]} */
+  get marks() {
+    return this.#shown?.[3] || [];
+  }
+
   /** Forget the selected time. */
   hideBrush() {
     this.#brush?.remove();
