@@ -101,10 +101,10 @@ def check_identity(sched: SchedProgram, running: Workload, busy: bool) -> list[C
             # Counters begin and end a little apart, some microseconds at each switch among them. The kernel's
             # leave out stolen time and, of the run queue's, a wait still going on, which for busy threads can
             # be hundreds of milliseconds.
-            slack = 0.03 * wall + 15_000_000 + 10_000 * (again[tid].switches - counted[tid].switches)
+            slack = 0.05 * wall + 40_000_000 + 20_000 * (again[tid].switches - counted[tid].switches)
             assert abs(cpu - (again[tid].cpu_ns - counted[tid].cpu_ns)) < slack
             if not busy:
-                assert abs(runq - (again[tid].runq_ns - counted[tid].runq_ns)) < slack + 300_000_000
+                assert abs(runq - (again[tid].runq_ns - counted[tid].runq_ns)) < slack + 600_000_000
         windows.append(closed)
     return windows
 
@@ -158,8 +158,10 @@ def check_known_waits(program: Path, hooks: SchedHooks | None, tolerance: float)
     for name, wait in classes.items():
         row = row_of(closed.threads, running.tids(name)[0])
         blocked, runq = int(closed.threads.wait_ns[row, wait]), int(closed.threads.runq_ns[row])
-        # What the thread measures around its calls includes waiting for a CPU afterwards.
-        assert blocked + runq == pytest.approx(measured[name], rel=0.05)
+        # What the thread measures around its calls is the wait and, of its time on the run queue, what came after
+        # a wait; on a busy machine it also queues between the calls.
+        assert blocked <= measured[name] * 1.05
+        assert measured[name] <= (blocked + runq) * 1.05
         assert blocked == pytest.approx(2e9, rel=0.05) or runq > 0.02 * blocked
         assert stacks[name] == pytest.approx(blocked, rel=tolerance)
         assert queued[name] <= 2 * runq + 50_000_000
