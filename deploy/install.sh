@@ -288,10 +288,10 @@ uninstall() {
   [ "$start" = no ] || [ ! -e "$unit" ] || run systemctl --quiet disable --now "fleetprof-$role.service"
   run rm -f "$root$unit" "$root/etc/sysusers.d/fleetprof-$role.conf" "$root/etc/tmpfiles.d/fleetprof-$role.conf"
   [ "$start" = no ] || run systemctl daemon-reload
-  [ -e "$root/etc/systemd/system/fleetprof-$other.service" ] || run rm -rf "${root:?}$prefix"
+  [ -e "$root/etc/systemd/system/fleetprof-$other.service" ] || run rm -rf "$root${prefix:?}"
   if [ -n "$purge" ]; then
     run rm -rf "$root/var/lib/fleetprof-$role" "$root$etc/$role.toml" "$root$etc/tls/$role.pem" "$root$etc/tls/$role.key"
-    [ -e "$root/etc/systemd/system/fleetprof-$other.service" ] || run rm -rf "$root$etc"
+    [ -e "$root/etc/systemd/system/fleetprof-$other.service" ] || run rm -rf "$root${etc:?}"
     ! look getent passwd "fleetprof-$role" >/dev/null || inside userdel "fleetprof-$role"
   else
     say "settings stay in $etc, data in /var/lib/fleetprof-$role; --uninstall --purge removes them."

@@ -1,7 +1,7 @@
 """The installer in a clean Debian that boots with its own systemd; the container file's commands in another.
 
-Downloads a system and all packages, so only with FLEETPROF_SLOW=1; takes about 8 minutes. Needs root and Debian's
-debootstrap and systemd-container.
+Downloads a system and all packages, so only with FLEETPROF_SLOW=1; takes about 8 minutes. Needs root, and of
+Debian the packages debootstrap and systemd-container.
 """
 
 import os
