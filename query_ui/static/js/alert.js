@@ -9,7 +9,7 @@ import {ApiError, ask, isDropped, Latest} from './api.js';
 import {amountsFor, change} from './diff/amounts.js';
 import {byId, button, element, lineSample} from './dom.js';
 import {bind, listen} from './keys.js';
-import {fixed, percent} from './numbers.js';
+import {fixed, percent, unbroken} from './numbers.js';
 import {attach} from './popup.js';
 import {alertMarks} from './chart_marks.js';
 import {SeriesChart} from './series_chart.js';
@@ -69,7 +69,7 @@ function showHead() {
   byId('title').replaceChildren(...titleOf(alert));
   byId('badge').className = `badge ${stateWords(alert.state).className}`;
   byId('badge').replaceChildren(healthMark(markOf(alert.state)), ageWords(alert));
-  byId('reason').textContent = alert.reason;
+  byId('reason').textContent = unbroken(alert.reason);
   byId('silence').hidden = byId('accept').hidden = !isOpen;
   byId('accept').hidden ||= alert.kind !== 'release';
   const link = alert.evidence.link || '/';

@@ -8,6 +8,7 @@ import {byId, button, element, onPick, press} from './dom.js';
 import {FlamePanel} from './flame/panel.js';
 import {bind, describe, listen} from './keys.js';
 import {waitFor} from './loading.js';
+import {unbroken} from './numbers.js';
 import {attach, option} from './popup.js';
 import {copyLink} from './share.js';
 import {current, onChange, update} from './state.js';
@@ -58,8 +59,8 @@ function show(found) {
   lens.use(found);
   sides.a.describe(found.a, words.unit);
   sides.b.describe(found.b, words.unit);
-  byId('say').replaceChildren(...emphasised(found.verdict));
-  byId('visible').textContent = `${found.method.sentence} ${found.visible}`;
+  byId('say').replaceChildren(...emphasised(unbroken(found.verdict)));
+  byId('visible').textContent = unbroken(`${found.method.sentence} ${found.visible}`);
   present(true);
   movers.choose(current());
   movers.show(found);

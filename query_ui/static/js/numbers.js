@@ -16,6 +16,15 @@ export function fixed(value, decimals = 0) {
 }
 
 /**
+ * A sentence whose numbers are not parted from their units at the end of a line.
+ * @param {string} text
+ * @returns {string}
+ */
+export function unbroken(text) {
+  return text.replace(/(\d) (?=(?:%|pp|s|cores)(?:\W|$))/g, '$1\u00a0');
+}
+
+/**
  * A share 0..1 as percent.
  * @param {number} share
  * @param {number} [decimals]

@@ -30,7 +30,7 @@ export function hostDots(hosts, unit, names, width) {
     class: 'dots', viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: 'img',
     'aria-label': `By host: ${columns[0].dots.length} on ${names[0]}, mean ${means[0]}; ${columns[1].dots.length} on ${names[1]}, mean ${means[1]}.`,
   });
-  for (const value of ticksBetween(low, high, tickStep(high - low, 4))) {
+  for (const value of ticksBetween(low, high, tickStep(high - low, 5))) {
     made.append(svg('line', {class: 'grid', x1: LEFT, x2: width, y1: y(value), y2: y(value)}), svg('text', {x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end'}, tick(amounts, value, high - low)));
   }
   const reach = Math.min(46, width * 0.09);

@@ -44,7 +44,7 @@ export function effectBar({unit, delta, interval, detectable}, width) {
     made.append(svg('text', {x: x(value), y: 56, 'text-anchor': 'middle'}, Math.abs(value) < reach * 1e-9 ? '0' : changeNumber({...amounts, decimals: decimals(value * amounts.factor)}, value)));
   }
   const zone = detectable ? `not visible below ±${changeNumber(amounts, detectable).slice(1)}` : '';
-  if (!few) label(made, {words, zone, zoneStart: detectable ? x(-detectable) : x(0), left: x(Math.min(low, delta)), right: x(Math.max(high, delta)), zoneEnd: detectable ? x(detectable) : x(0), width});
+  label(made, {words, zone, zoneStart: detectable ? x(-detectable) : x(0), left: x(Math.min(low, delta)), right: x(Math.max(high, delta)), zoneEnd: detectable ? x(detectable) : x(0), width});
   return made;
 }
 
