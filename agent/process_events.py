@@ -1,8 +1,7 @@
 """What the kernel tells about processes: forks, execs, names, executable mappings, exits, in order of time.
 
 One dummy software event on each CPU carries these records; it samples nothing. A poller wakes once more than
-WAKEUP_BYTES have come: the first two mappings of an exec are enough, one fork and its exit are not, and on an
-idle host nothing ever wakes.
+WAKEUP_BYTES have come, so that on an idle host nothing ever wakes.
 """
 
 import ctypes
@@ -17,7 +16,9 @@ from agent.cpus import online_cpus
 from agent.perf_events import COUNT_SW_DUMMY, CpuRings, PerfEventError, ring_pages, software_event
 from agent.perf_records import Record, RecordType, lost_of, split
 
-WAKEUP_BYTES = 192
+WAKEUP_BYTES = 1
+"""Any record wakes. With a larger number, what an exec leaves after a look in its middle can be too little to
+wake again; the pipeline pauses between looks, so more wakes are no more looks."""
 
 
 class Batch(NamedTuple):

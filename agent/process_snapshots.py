@@ -11,8 +11,8 @@ from agent.process import Mapping, Process
 from agent.process_images import Image, Origin
 from agent.process_reader import ProcessReader, VariableNames, monotonic_of_ticks, other_thread
 
-SETTLED_NS = 20_000_000
-MAX_ATTEMPTS = 3
+SETTLED_NS = 80_000_000
+MAX_ATTEMPTS = 10
 """An exec is told before it is complete: arguments and environment come some 100 us later. A process with
 none is read again, at most so often and not after SETTLED_NS."""
 

@@ -30,7 +30,7 @@ from fleetprof.losses import DropReason, Losses
 READS_PER_S = 300
 """Processes read and files opened because of events, at some 100 us each: at most 3 % of one CPU."""
 READ_BURST = 300
-RETRY_NS = 3_000_000
+RETRY_NS = 5_000_000
 STARVED_RETRY_NS = 20_000_000
 MAX_CPU_SHARE = 0.1
 LARGE_COST_NS = 5_000_000
