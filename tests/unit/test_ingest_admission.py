@@ -65,18 +65,22 @@ def test_a_recursive_stack_has_each_function_once() -> None:
 
 
 def set_(path: str, value: object) -> Change:
-    """A change that sets a field, or one element of a column: "window.samples.stack[1]"."""
+    """A change that sets a field, or one element of a column: "window.samples.stack[1]".
+
+    A callable gives the value when the change is made: what depends on the time must not be made at import.
+    """
 
     def change(request: ingest_pb2.PushRequest) -> None:
         *parents, last = path.split(".")
         owner = request
         for name in parents:
             owner = getattr(owner, name)
+        now = value() if callable(value) else value
         element = re.fullmatch(r"(\w+)\[(-?\d+)\]", last)
         if element:
-            getattr(owner, element[1])[int(element[2])] = value
+            getattr(owner, element[1])[int(element[2])] = now
         else:
-            setattr(owner, last, value)
+            setattr(owner, last, now)
 
     return change
 
@@ -98,9 +102,9 @@ REFUSED: list[tuple[DropReason, Change]] = [
     (DropReason.MALFORMED, set_("window.host", "a\0b")),
     (DropReason.MALFORMED, set_("run_id", 0)),
     (DropReason.MALFORMED, set_("sequence", 0)),
-    (DropReason.MALFORMED, set_("window.start_unix_ns", recent_window_s() * 10**9 + 1)),
-    (DropReason.TOO_OLD, set_("window.start_unix_ns", recent_window_s(7 * 8640 + 10) * 10**9)),
-    (DropReason.IN_FUTURE, set_("window.start_unix_ns", recent_window_s(-40) * 10**9)),
+    (DropReason.MALFORMED, set_("window.start_unix_ns", lambda: recent_window_s() * 10**9 + 1)),
+    (DropReason.TOO_OLD, set_("window.start_unix_ns", lambda: recent_window_s(7 * 8640 + 10) * 10**9)),
+    (DropReason.IN_FUTURE, set_("window.start_unix_ns", lambda: recent_window_s(-40) * 10**9)),
     (DropReason.IN_FUTURE, set_("window.start_unix_ns", (2**64 - 1) // 10**10 * 10**10)),
     (DropReason.MALFORMED, set_("window.covered_ns", 2**63)),
     (DropReason.MALFORMED, append("window.samples.value", 1)),
