@@ -24,6 +24,7 @@ class DropReason(IntEnum):
     QUEUE_FULL = 11
     REJECTED = 12
     WINDOW_MISSED = 13
+    SPOOL_DAMAGED = 14
     MALFORMED = 20
     TOO_LARGE = 21
     TOO_OLD = 22
@@ -59,6 +60,7 @@ _EXPLANATIONS = {
     DropReason.QUEUE_FULL: "Windows dropped by the agent because the collector was away for too long.",
     DropReason.REJECTED: "Windows that the collector refused for good.",
     DropReason.WINDOW_MISSED: "Windows that the agent could not close in time.",
+    DropReason.SPOOL_DAMAGED: "Windows that waited on the agent's disk and could not be read back.",
     DropReason.MALFORMED: "Requests or parts of them that could not be understood.",
     DropReason.TOO_LARGE: "Requests larger than the collector's limit.",
     DropReason.TOO_OLD: "Windows older than the store keeps.",

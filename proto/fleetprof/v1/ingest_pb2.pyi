@@ -44,6 +44,7 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_QUEUE_FULL: _ClassVar[DropReason]
     DROP_REASON_REJECTED: _ClassVar[DropReason]
     DROP_REASON_WINDOW_MISSED: _ClassVar[DropReason]
+    DROP_REASON_SPOOL_DAMAGED: _ClassVar[DropReason]
     DROP_REASON_MALFORMED: _ClassVar[DropReason]
     DROP_REASON_TOO_LARGE: _ClassVar[DropReason]
     DROP_REASON_TOO_OLD: _ClassVar[DropReason]
@@ -81,6 +82,7 @@ DROP_REASON_PROCESS_LIMIT: DropReason
 DROP_REASON_QUEUE_FULL: DropReason
 DROP_REASON_REJECTED: DropReason
 DROP_REASON_WINDOW_MISSED: DropReason
+DROP_REASON_SPOOL_DAMAGED: DropReason
 DROP_REASON_MALFORMED: DropReason
 DROP_REASON_TOO_LARGE: DropReason
 DROP_REASON_TOO_OLD: DropReason
