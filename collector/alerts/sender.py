@@ -32,13 +32,17 @@ class Target:
         self._book = book
         self._outbox = Outbox(book)
         self._beat_at = 0.0
+        self.ended = False
+        """True when the rules know it no more: nothing is taken on, so that it is left to who comes after."""
 
     def work(self, now_s: float) -> float:
         """Send what is due; the Unix time at which there is more to do."""
         name, url = self.receiver.name, self.url
         for notification in self._outbox.due(name, url, now_s):
+            if self.ended:  # asked after `due`: what was queued since belongs to others
+                return now_s
             self._handle(notification, now_s)
-        if self.receiver.kind == "alertmanager" and now_s >= self._beat_at:
+        if self.receiver.kind == "alertmanager" and now_s >= self._beat_at and not self.ended:
             self._beat_at = now_s + self._resend(now_s)
         next_at = self._outbox.next_due(name, url)
         beat_at = self._beat_at if self.receiver.kind == "alertmanager" else now_s + _IDLE_S
@@ -117,16 +121,15 @@ class _Thread:
         self.target = target
         self._clock = clock
         self.wake = threading.Event()
-        self.stopping = False
         self.thread = threading.Thread(target=self._run, name=f"alerts to {target.url}", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
-        while not self.stopping:
+        while not self.target.ended:
             try:
                 next_at = self.target.work(self._clock())
             except sqlite3.Error as error:
-                if self.stopping:  # the file was closed
+                if self.target.ended:  # the file was closed
                     return
                 log.error("The alerts' file fails, trying again: %s", error)
                 next_at = self._clock() + 10.0
@@ -169,7 +172,7 @@ class Senders:
     def _end(self, keys: list[tuple[Receiver, str]], grace_s: float) -> None:
         ended = [self._threads.pop(key) for key in keys]
         for thread in ended:
-            thread.stopping = True
+            thread.target.ended = True
             thread.wake.set()
         deadline = time.monotonic() + grace_s
         for thread in ended:

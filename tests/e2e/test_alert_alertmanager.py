@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import socket
 import subprocess
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 from collector.alerts.outbox import Outbox
 from collector.alerts.rules import Receiver as ReceiverRule
 from collector.alerts.sender import Target
+from tests.e2e.product import free_port, wait_until
 from tests.unit.alert_data import open_book, release, sight
 from tests.unit.alert_receiver import Receiver, receiving
 
@@ -33,18 +32,6 @@ receivers:
   - url: {url}
     send_resolved: true
 """
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline, what
-        threading.Event().wait(0.05)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture
@@ -66,11 +53,11 @@ def alertmanager(tmp_path: Path, hook: Receiver) -> Iterator[str]:
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        wait_for(lambda: is_ready(address, process), "Alertmanager does not answer")
+        wait_until(lambda: is_ready(address, process), "Alertmanager does not answer")
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def is_ready(address: str, process: "subprocess.Popen[bytes]") -> bool:
@@ -83,9 +70,14 @@ def is_ready(address: str, process: "subprocess.Popen[bytes]") -> bool:
 
 
 def known_alerts(url: str) -> list[Any]:
-    with urllib.request.urlopen(f"{url}/api/v2/alerts", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/api/v2/alerts", timeout=30) as answer:
         found: list[Any] = json.load(answer)
         return found
+
+
+def ended(hook: Receiver) -> list[Any]:
+    """Alerts that were told to be over."""
+    return [each for _, _, body in hook.got for each in body["alerts"] if each["status"] == "resolved"]
 
 
 def test_an_alert_arrives_once_is_grouped_and_resolves(
@@ -97,11 +89,11 @@ def test_an_alert_arrives_once_is_grouped_and_resolves(
     found = [sight("active", "slower", node=node, version="2.0") for node in ("hash_block", "parse")]
     book.apply(rule, found, [], now_s)
     target = Target(
-        book, ReceiverRule("ops", "alertmanager", (alertmanager,), None, 5.0, True), alertmanager, ""
+        book, ReceiverRule("ops", "alertmanager", (alertmanager,), None, 30.0, True), alertmanager, ""
     )
     target.work(time.time())
     assert not Outbox(book).waiting()
-    wait_for(lambda: hook.got and len(hook.got[-1][2]["alerts"]) == 2, "no group of two alerts")
+    wait_until(lambda: hook.got and len(hook.got[-1][2]["alerts"]) == 2, "no group of two alerts")
     told = hook.got[-1][2]
     assert told["status"] == "firing"
     assert told["groupLabels"] == {"alertname": "slower", "service": "shop"}
@@ -117,15 +109,19 @@ def test_an_alert_arrives_once_is_grouped_and_resolves(
     assert {each["status"]["state"] for each in alerts} == {"active"}
     first_end = max(each["endsAt"] for each in alerts)
     target.work(time.time() + 60)
-    wait_for(lambda: max(each["endsAt"] for each in known_alerts(alertmanager)) > first_end, "not prolonged")
+    wait_until(
+        lambda: max(each["endsAt"] for each in known_alerts(alertmanager)) > first_end, "not prolonged"
+    )
     assert len(hook.got) == count
 
     gone = [sight("inactive", "slower", node="hash_block", version="2.0")]
     gone += [sight("superseded", "slower", node="parse", version="2.0")]
     book.apply(rule, gone, [], int(time.time()))
     target.work(time.time())
-    wait_for(lambda: hook.got[-1][2]["status"] == "resolved", "not resolved")
-    assert len(hook.got[-1][2]["alerts"]) == 2
+    wait_until(lambda: hook.got[-1][2]["status"] == "resolved", "not resolved")
+    # Which of both ends first is told where Alertmanager's second lies between them.
+    over = {each["labels"]["function"] for each in ended(hook)}
+    assert over == {"hash_block", "parse"}
     assert not known_alerts(alertmanager)
     statuses = [body["status"] for _, _, body in hook.got[count - 1 :]]
     assert statuses[0] == "firing"
@@ -138,7 +134,7 @@ def test_labels_that_alertmanager_refuses_are_said(tmp_path: Path, alertmanager:
     book = open_book(tmp_path / "book")
     book.apply(release(), [sight("active", "slower", version="2.0")], [], int(time.time()))
     book.database.run("UPDATE alerts SET labels = ?", '{"not a label name":"x"}')
-    receiver = ReceiverRule("ops", "alertmanager", (alertmanager,), None, 5.0, True)
+    receiver = ReceiverRule("ops", "alertmanager", (alertmanager,), None, 30.0, True)
     Target(book, receiver, alertmanager, "").work(time.time())
     (waiting,) = Outbox(book).waiting()
     assert str(waiting["outcome"]).startswith("it answered 400")

@@ -25,7 +25,7 @@ def play(folder: Path, url: str, steps: list[int]) -> int:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'proto'}:{ROOT}"},
         check=False,
     )
