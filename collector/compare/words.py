@@ -77,15 +77,23 @@ def describe_visible(total: Effects, unit: Unit, q: float) -> str:
             parts.append(f"{_amount(float(np.median(total.detectable[near])), unit)} for {_size(share)}")
     if not parts:
         parts = [f"{_amount(float(np.median(total.detectable[tested])), unit)} for a function of medium size"]
-    return f"Smallest change visible here: {', '.join(parts)}. False discovery rate {100 * q:g} %."
+    return f"Smallest change visible here: {', '.join(parts)}. False discovery rate {plain(100 * q)} %."
 
 
 def _size(share: float) -> str:
-    return f"a {100 * share:g} % function"
+    return f"a {plain(100 * share)} % function"
 
 
 def _amount(value: float, unit: Unit) -> str:
-    return f"{100 * value:.2g} pp" if unit == "share" else f"{value:.2g} cores per host"
+    """A change that can be seen; "none" where it would have to be more than everything."""
+    if unit == "share":
+        return f"{plain(100 * value)} pp" if value < 1 else "none"
+    return f"{plain(value)} cores per host"
+
+
+def plain(value: float) -> str:
+    """Two significant digits as people write them: 3000, 0.00002, never 3e+03."""
+    return np.format_float_positional(value, precision=2, unique=False, fractional=False, trim="-")
 
 
 def signed(ratio: float) -> str:

@@ -10,6 +10,7 @@ from scipy import sparse, stats
 from collector.compare.decide import estimate_effects, false_discovery_rates, one_sided, two_sided
 from collector.compare.estimate import Factor, Measured, Pair, common_factor, difference
 from collector.compare.influence import Influence
+from collector.compare.words import plain
 
 F8 = npt.NDArray[np.float64]
 
@@ -146,3 +147,11 @@ def test_tests_against_a_smallest_effect(net: float, margin: float, se: float, d
     assert more <= both + 1e-12 or net < margin
     if margin == 0:
         assert both == pytest.approx(2 * stats.t.sf(abs(net) / se, df), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(3012.3, "3000"), (100.0, "100"), (0.0345, "0.035"), (2e-5, "0.00002"), (1e-7, "0.0000001"), (0.0, "0")],
+)
+def test_numbers_are_said_as_people_write_them(value: float, said: str) -> None:
+    assert plain(value) == said
