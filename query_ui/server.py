@@ -41,7 +41,8 @@ class Running:
 
     def _loop(self) -> None:
         while not self._stopping:
-            wasyncore.loop(timeout=_WAKE_S, map=self._sockets, count=1)
+            # poll(2): select(2) fails on descriptors from 1024 up, and the embedded store alone holds hundreds.
+            wasyncore.loop(timeout=_WAKE_S, use_poll=True, map=self._sockets, count=1)
         self._server.close()
         wasyncore.close_all(self._sockets)
 

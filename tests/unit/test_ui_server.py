@@ -1,7 +1,11 @@
 """The web server: starts, stops, and says in words why it cannot."""
 
+import os
+import resource
 import socket
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from flask import Flask
@@ -24,6 +28,30 @@ def test_serves_on_a_free_port_until_stopped() -> None:
     running.stop()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", running.port)) != 0
+
+
+@contextmanager
+def descriptors_in_use(count: int) -> Iterator[None]:
+    """Have all descriptors below `count` taken, as an embedded store with many parts has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 100)), hard))
+    taken = [os.open("/dev/null", os.O_RDONLY)]
+    while taken[-1] < count:
+        taken.append(os.dup(taken[0]))
+    try:
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_serves_with_more_descriptors_than_select_takes() -> None:
+    with descriptors_in_use(1024):
+        running = serve(hello(), "127.0.0.1", 0)
+        with urllib.request.urlopen(running.url, timeout=20) as answer:
+            assert answer.read() == b"hello"
+        running.stop()
 
 
 def test_name_of_several_addresses_is_served_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
