@@ -15,7 +15,6 @@ system mounted by an unprivileged user cannot hang the agent either, since the k
 import ctypes
 import errno
 import os
-import resource
 import stat
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from time import monotonic_ns
 
 from agent.process import Mapping, Process
 from agent.symbolize.build_id import read_build_id
+from fleetprof.open_files import raise_limit
 
 KEEP_NS = 60_000_000_000
 CLOSED_KEPT = 4
@@ -152,13 +152,7 @@ class ObjectFiles:
 
 def _descriptors_for(wanted: int) -> int:
     """How many descriptors this process may spend on files: half of its limit, raised first if it can be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 2 * wanted:
-        better = 2 * wanted if hard == resource.RLIM_INFINITY else min(2 * wanted, hard)
-        if better > soft:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (better, hard))
-            soft = better
-    return soft // 2
+    return raise_limit(2 * wanted) // 2
 
 
 def open_mapped(pid: int, parent_pid: int, mapping: Mapping) -> int | None:

@@ -22,11 +22,14 @@ from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from collector.store.retention import RetentionJob, retention_days
 from fleetprof.errors import FleetprofError, UnavailableError
+from fleetprof.open_files import raise_limit
 
 log = logging.getLogger("fleetprof.collector")
 
 JOURNAL = "journal"
 """Folder of unfinished batches, inside the data folder."""
+OPEN_FILES = 65_536
+"""The embedded store alone holds three for each of its threads, and those of the parts that it reads."""
 
 
 class Collector:
@@ -38,6 +41,7 @@ class Collector:
         `ui_url`: where links in alerts lead, unless the configuration says it.
         """
         self.config = config
+        raise_limit(OPEN_FILES)
         self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
         self.store = ChdbStore(config.data, config.store_memory_bytes, config.store_threads)
         self.ledger = LossLedger()
