@@ -27,7 +27,7 @@ bpf:
 
 proto:
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto \
-	  proto/fleetprof/v1/*.proto proto/fleetprof/pprof/*.proto
+	  proto/fleetprof/v1/*.proto proto/fleetprof/pprof/*.proto proto/fleetprof/pyroscope/*.proto
 
 # The example settings of deploy/systemd, from the tables of settings.
 examples:
