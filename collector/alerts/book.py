@@ -69,10 +69,10 @@ class AlertBook:
                 self._note_look(look, now_s)
         return changed
 
-    def looks(self, rule: str) -> set[tuple[str, str, int]]:
-        """(service, version, seconds) of each look that is done with."""
-        rows = self.database.rows("SELECT service, version, look_s FROM looks WHERE rule = ?", rule)
-        return {(row["service"], row["version"], row["look_s"]) for row in rows}
+    def looks(self, rule: str) -> dict[tuple[str, str, int], int]:
+        """(service, version, seconds) of each look that is done with → when it was."""
+        rows = self.database.rows("SELECT service, version, look_s, at FROM looks WHERE rule = ?", rule)
+        return {(row["service"], row["version"], row["look_s"]): row["at"] for row in rows}
 
     def end_orphans(self, rules: Sequence[str], now_s: int) -> list[Alert]:
         """Resolve open alerts of rules that are no more; nobody would ever judge them again."""

@@ -1,6 +1,6 @@
 """What a judge says about a rule, and what it is asked with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,8 +15,8 @@ class Docket:
 
     now_s: int
     open_alerts: Sequence[Alert]
-    looks: set[tuple[str, str, int]]
-    """(service, version, seconds after first seen)."""
+    looks: Mapping[tuple[str, str, int], int]
+    """(service, version, seconds after first seen) → when it was taken, Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One judgement of a release; each is made once."""
+    """One judgement of a release; each is made once a rollout."""
 
     rule: str
     service: str

@@ -63,7 +63,7 @@ class ReleaseJudge:
     def _new_releases(self, rule: ReleaseRule, end_s: int) -> list[Release]:
         """Releases that still have a look before them. A day more is read, to know what ran before them."""
         since_s = end_s - rule.looks_s[-1] - 2 * LATE_S
-        found = self._releases.list(TimeRange(since_s - _BEFORE_S, end_s), matchers=rule.scope)
+        found = self._releases.rollouts(TimeRange(since_s - _BEFORE_S, end_s), rule.scope)
         return [seen for seen in found if seen.first_seen_s >= since_s and seen.predecessor]
 
     def _follow(self, rule: ReleaseRule, docket: Docket, end_s: int) -> list[Sight]:
@@ -133,9 +133,13 @@ class _Due:
 
 
 def _due(rule: ReleaseRule, seen: Release, docket: Docket, end_s: int) -> _Due:
-    """The latest look whose time has come: it sees all that earlier ones would have."""
+    """The latest look whose time has come: it sees all that earlier ones would have.
+
+    A look taken before its time is one of an earlier rollout of the same version.
+    """
     passed = [look for look in rule.looks_s if seen.first_seen_s + look <= end_s]
-    missing = [look for look in passed if (seen.service, seen.version, look) not in docket.looks]
+    taken = {look: docket.looks.get((seen.service, seen.version, look), 0) for look in passed}
+    missing = [look for look in passed if taken[look] < seen.first_seen_s + look]
     late = [look for look in missing if end_s - seen.first_seen_s - look > LATE_S or look != passed[-1]]
     skipped = [Look(rule.name, seen.service, seen.version, look, "skipped") for look in late]
     return _Due(next((look for look in missing if look not in late), None), skipped)

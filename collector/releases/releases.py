@@ -4,11 +4,14 @@ Everything comes from the minute sums of series and their labels, so that a day 
 once; a version is seen a minute after its first window.
 """
 
+from collections.abc import Sequence
+
 from collector.query.asking import Asking
 from collector.query.model import Matcher, TimeRange
 from collector.query.querier import Querier
 from collector.releases.load import NOW_S, Key, Run, load_births, load_runs
 from collector.releases.model import HostRun, Release
+from collector.releases.rollouts import latest_rollouts
 from collector.store.interface import Store
 
 MAX_RELEASES = 2000
@@ -43,6 +46,13 @@ class Releases:
         ]
         releases.sort(key=lambda release: (-release.first_seen_s, release.service, release.version))
         return releases[:MAX_RELEASES]
+
+    def rollouts(self, range: TimeRange, matchers: tuple[Matcher, ...] = ()) -> Sequence[Release]:
+        """As `list`, but a version that was rolled back and went out again within `range` is told as of then.
+
+        Its `first_seen_s` is the minute in which it came back, `predecessor` what ran in between.
+        """
+        return latest_rollouts(self._asking, self.list(range, matchers=matchers), range, matchers)
 
 
 def _describe(service: str, versions: dict[str, list[Run]], births: dict[Key, int]) -> list[Release]:

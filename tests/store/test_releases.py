@@ -1,6 +1,6 @@
 """Releases come from samples alone: appearing, rolling out, replacing, going back."""
 
-from collector.query.model import TimeRange
+from collector.query.model import Matcher, TimeRange
 from collector.releases.releases import Releases
 from collector.store.chdb import ChdbStore
 from tests.store.rollout import DAY_START_S, Spell, insert_spells
@@ -65,6 +65,46 @@ def test_going_back_is_no_new_release(store: ChdbStore, service: str) -> None:
     assert found["1.0"].first_seen_s == start
     assert found["1.0"].hosts_now == 1
     assert found["2.0"].predecessor == "1.0"
+
+
+def rollouts(store: ChdbStore, service: str, start_s: int, end_s: int) -> dict[str, tuple[int, str]]:
+    """Version → (minute since start_s of its latest rollout, predecessor)."""
+    found = Releases(store).rollouts(TimeRange(start_s, end_s), (Matcher("service", "=", service),))
+    return {each.version: ((each.first_seen_s - start_s) // 60, each.predecessor) for each in found}
+
+
+def test_what_was_rolled_back_and_goes_out_again_is_rolled_out_anew(store: ChdbStore, service: str) -> None:
+    start = DAY_START_S + 3600
+    versions = ("1.0", "2.0", "1.0", "2.0")
+    spells = [
+        Spell("h1", version, start + 1200 * number, start + 1200 * (number + 1))
+        for number, version in enumerate(versions)
+    ]
+    insert_spells(store, service, spells[:3])
+    assert rollouts(store, service, start, start + 3600) == {"1.0": (0, ""), "2.0": (20, "1.0")}
+    insert_spells(store, service, spells[3:])
+    assert rollouts(store, service, start, start + 4800) == {"1.0": (0, ""), "2.0": (60, "1.0")}
+    # Also where its first rollout lies before the range.
+    assert rollouts(store, service, start + 2400, start + 4800) == {"1.0": (-40, ""), "2.0": (20, "1.0")}
+
+
+def test_what_was_away_without_another_in_its_place_is_not_rolled_out_again(
+    store: ChdbStore, service: str
+) -> None:
+    start = DAY_START_S + 3600
+    spells = [Spell("a", "1.0", start, start + 7200)]  # beside it, on a host of its own
+    spells += [Spell("b", "1.0", start, start + 600)]
+    spells += [Spell("b", "2.0", start + since, start + since + 600) for since in (600, 2400, 4200)]
+    insert_spells(store, service, spells)
+    assert rollouts(store, service, start, start + 7200)["2.0"] == (10, "1.0")
+
+
+def test_a_short_absence_is_no_rollback(store: ChdbStore, service: str) -> None:
+    start = DAY_START_S + 3600
+    spells = [Spell("h", "1.0", start, start + 600), Spell("h", "2.0", start + 600, start + 1200)]
+    spells += [Spell("h", "1.0", start + 1200, start + 1500), Spell("h", "2.0", start + 1500, start + 2400)]
+    insert_spells(store, service, spells)
+    assert rollouts(store, service, start, start + 2400)["2.0"] == (10, "1.0")
 
 
 def test_a_service_without_versions_has_no_releases(store: ChdbStore, service: str) -> None:
