@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetprof.frames import Frame, FrameKind
-from tests.workloads.build import Running, build, running, tool
+from tests.workloads.build import SOURCES, Running, build, running, tool
 from tests.workloads.processes import Symbolized
 
 pytestmark = pytest.mark.kernel
@@ -93,7 +93,9 @@ def test_code_without_a_map_folds_into_one_frame(java: Running) -> None:
 def test_own_pid_and_mount_namespace(tmp_path: Path) -> None:
     """The map is named by the process's own number, and lies in its own /tmp."""
     prefix = (tool("unshare"), "--mount", "--pid", "--fork", "--kill-child", "sh", "-c")
-    script = 'mount -t tmpfs none /tmp && "$0" "$@"; exit $?'
+    # The program's source stays in reach where the checkout lies in /tmp.
+    hide = "mount --bind {0} /mnt && mount -t tmpfs none /tmp && mkdir -p {0} && mount --bind /mnt {0}"
+    script = f'{hide.format(SOURCES)} && "$0" "$@"; exit $?'
     with running(build("node", tmp_path), prefix=(*prefix, script)) as program:
         pid = _descendant(program.pid, "node")
         seen = Symbolized(pid)
