@@ -70,15 +70,17 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     from agent.connection import Connection
     from agent.memory import limit_hoarding
     from agent.parent import die_with_parent
+    from agent.push import Sender
     from agent.reporting import Reporting
-    from agent.ship import Sender
+    from agent.token import Token
 
     config = loaded.config
     log_output.set_up(config.log_level)
     if options.die_with_parent:
         die_with_parent()
     limit_hoarding()
-    connection = Connection(config.collector, config.tls(), config.tls_server_name)
+    token = Token(config.token, config.token_file)
+    connection = Connection(config.collector, config.tls(), config.tls_server_name, token)
     with Assembly(config) as assembly:
         parts = assembly.parts
         host = parts.host_labels["host"]
@@ -93,9 +95,11 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
             " over TLS" if config.tls().on else "",
         )  # fmt: skip
         pipeline.run()
-    left = reporting.close(FLUSH_S)
-    if left:
-        log.warning("Ended with %d windows that the collector did not take.", left)
+    lost = reporting.close(FLUSH_S)
+    if reporting.on_disk:
+        log.info("Ended; %d windows wait on disk for the next start.", reporting.on_disk)
+    if lost:
+        log.warning("Ended with %d windows that the collector did not take.", lost)
     return 0
 
 

@@ -14,6 +14,8 @@ from fleetprof.setting_kinds import (
     ADDRESS,
     BOOL,
     BYTES,
+    DURATION,
+    FLOAT,
     INT,
     OPTIONAL_LISTEN,
     OPTIONAL_PATH,
@@ -64,6 +66,10 @@ TABLE = (
     Setting(
         "tls_server_name", STR, "", "Name in the collector's certificate, where it is not its address."
     ),
+    Setting("token", STR, "", "What shows the collector that this agent may push; better in a token_file."),
+    Setting(
+        "token_file", OPTIONAL_PATH, "", "File that holds the token; read again when it changes."
+    ),
     Setting(
         "backend", STR, "auto", "How to sample; auto takes the first that works here.", choices=BACKENDS
     ),
@@ -95,9 +101,24 @@ TABLE = (
         minimum=1, maximum=8640,
     ),
     Setting(
+        "spool_limit", BYTES, "256 MiB",
+        "Most disk space for windows that wait for the collector, in state_dir; 0: none.",
+        minimum=0, maximum=1 << 40,
+    ),
+    Setting(
+        "spool_after", DURATION, "30s",
+        "How long a window waits in memory for the collector before it goes to disk.",
+        minimum=1, maximum=3600,
+    ),
+    Setting(
+        "catch_up_rate", FLOAT, "2",
+        "Most windows per second sent from disk once the collector is back; new ones go first.",
+        minimum=0.01, maximum=1000,
+    ),
+    Setting(
         "metrics_listen", OPTIONAL_LISTEN, "", "Where to serve /metrics for Prometheus, such as 0.0.0.0:9404."
     ),
-    Setting("state_dir", PATH, "/var/lib/fleetprof-agent", "Folder of the agent's id."),
+    Setting("state_dir", PATH, "/var/lib/fleetprof-agent", "Folder of the agent's id and of windows that wait."),
     Setting("log_level", STR, "info", "How much the agent says on standard error.", choices=LOG_LEVELS),
 )  # fmt: skip
 
@@ -111,6 +132,8 @@ class AgentConfig:
     tls_certificate: Path | None
     tls_key: Path | None
     tls_server_name: str
+    token: str
+    token_file: Path | None
     backend: str
     frequency_hz: int
     sched: bool
@@ -124,6 +147,9 @@ class AgentConfig:
     symbol_memory_bytes: int
     process_limit: int
     queue_windows: int
+    spool_limit_bytes: int
+    spool_after_s: float
+    catch_up_rate: float
     metrics_listen: Address | None
     state_dir: Path
     log_level: str

@@ -1,7 +1,7 @@
 """The agent's one connection to its collector, shared by windows and heartbeats.
 
 It says on the log once what is wrong, in words that tell what to do, and again only when that changes; and it
-takes renewed certificate files into use after a failure, without a restart.
+takes renewed certificate files into use without a restart.
 """
 
 import logging
@@ -11,6 +11,7 @@ import time
 import grpc
 
 from agent.tls import explain, own_problem, trusted_bundle
+from agent.token import Token, WithToken
 from fleetprof.setting_kinds import Address
 from fleetprof.tls import TlsFiles, read_files
 
@@ -23,16 +24,24 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_reconnect_backoff_ms", 5000),
     ("grpc.enable_http_proxy", 0),
 )
+_REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
 class Connection:
     """Calls to the collector at `address`. Safe to use from several threads."""
 
-    def __init__(self, address: Address, files: TlsFiles | None = None, server_name: str = "") -> None:
+    def __init__(
+        self,
+        address: Address,
+        files: TlsFiles | None = None,
+        server_name: str = "",
+        token: Token | None = None,
+    ) -> None:
         """Connects lazily. Raises InputError for TLS files that cannot be used (expired ones can be)."""
         self.address = address
         self._files = files or TlsFiles()
         self._server_name = server_name
+        self._token = token or Token()
         self._lock = threading.Lock()
         self._looking = threading.Lock()
         self._unreachable = ""
@@ -61,10 +70,12 @@ class Connection:
 
     def failed(self, error: grpc.RpcError) -> None:
         """A call failed in a way that may mend itself: log why, once. May take some seconds."""
+        if error.code() == grpc.StatusCode.CANCELLED:
+            return  # by this agent: the channel was replaced
         if not self._looking.acquire(blocking=False):
             return  # another call's failure is being looked into
         try:
-            self._renew()
+            self.renew()
             why = self._explain(error)
         finally:
             self._looking.release()
@@ -72,7 +83,8 @@ class Connection:
             if self._closed or why == self._unreachable:
                 return
             self._unreachable = why
-        log.warning("Collector %s cannot be reached: %s Windows wait in memory; retrying.", self.address, why)
+        how = "refuses this agent" if error.code() in _REFUSALS else "cannot be reached"
+        log.warning("Collector %s %s: %s Windows wait; retrying.", self.address, how, why)
 
     def refused(self, what: str, why: str) -> None:
         """The collector refused `what` (such as "a window") for good: log why, once in a row."""
@@ -94,6 +106,9 @@ class Connection:
             self._channel.close()
 
     def _open(self) -> grpc.Channel:
+        return grpc.intercept_channel(self._open_bare(), WithToken(self._token))
+
+    def _open_bare(self) -> grpc.Channel:
         if not self._files.on:
             return grpc.insecure_channel(str(self.address), options=_OPTIONS)
         contents = read_files(self._files)
@@ -103,8 +118,8 @@ class Connection:
         name = (("grpc.ssl_target_name_override", self._server_name),) if self._server_name else ()
         return grpc.secure_channel(str(self.address), credentials, options=(*_OPTIONS, *name))
 
-    def _renew(self) -> None:
-        """Use TLS files that were replaced since they were read."""
+    def renew(self) -> None:
+        """Use TLS files that were replaced since they were read; cheap where none was."""
         fingerprint = self._files.fingerprint()
         if fingerprint == self._fingerprint or own_problem(self._files):
             return

@@ -13,7 +13,7 @@ from enum import Enum, auto
 import grpc
 
 from agent.connection import Connection
-from agent.ship import Acknowledged, Sender
+from agent.push import Acknowledged, Sender
 from agent.totals import Totals
 from fleetprof.protocol import HEARTBEAT_S
 from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2
@@ -93,6 +93,7 @@ class Heartbeat:
             self._stopping.wait(pause_s * random.uniform(0.8, 1.0))
 
     def _attempt(self, call: Callable[[], Outcome]) -> Outcome:
+        self._connection.renew()
         try:
             outcome = call()
             self._connection.worked()

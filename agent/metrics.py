@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent.ship import Acknowledged
+from agent.push import Acknowledged
 from agent.totals import Totals
 from fleetprof import __version__
 from fleetprof.errors import UnavailableError

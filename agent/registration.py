@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from agent.backends.interface import Unavailable
 from agent.config import AgentConfig
-from agent.ship import Sender
+from agent.push import Sender
 from fleetprof import __version__
 from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.settings import Loaded

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 from agent.aggregate import ClosedWindow
 from agent.backends.hooks import hooks_here
 from agent.backends.interface import Backend
+from agent.backlog import Backlog
 from agent.config import AgentConfig
 from agent.connection import Connection
 from agent.heartbeat import Heartbeat
 from agent.pipeline import Parts, Pipeline
+from agent.push import Sender
 from agent.registration import registration
-from agent.ship import Sender, Shipper
+from agent.ship import Patience, Shipper
 from agent.totals import RunningTotals
 from fleetprof.settings import Loaded
 from fleetprof.v1 import agent_pb2
@@ -30,7 +32,10 @@ class Reporting:
     ) -> None:
         self._sender, self._loaded, self._backend = sender, loaded, backend
         self._totals = RunningTotals()
-        self._shipper = Shipper(connection, sender, loaded.config.queue_windows)
+        config = loaded.config
+        patience = Patience(config.queue_windows, config.spool_after_s, config.catch_up_rate)
+        backlog = Backlog(config.state_dir, config.spool_limit_bytes)
+        self._shipper = Shipper(connection, sender, patience, backlog)
         self._metrics = self._serve_metrics()
         self._heartbeat = Heartbeat(
             connection,
@@ -46,12 +51,20 @@ class Reporting:
         return Pipeline(parts, self._deliver, self._shipper.take_losses)
 
     def close(self, flush_s: float) -> int:
-        """Send what waits for up to `flush_s`, say good-bye, and end; returns the windows left."""
-        self._shipper.flush(flush_s)
-        self._heartbeat.close(last=not self._shipper.waiting)
+        """Send what waits for up to `flush_s`, put the rest on disk, say good-bye, and end.
+
+        Returns the windows that are lost; `on_disk` are sent by the next run.
+        """
+        reached = self._shipper.flush(flush_s)
+        self._heartbeat.close(last=reached)
         if self._metrics:
             self._metrics.close()
         return self._shipper.close(0)
+
+    @property
+    def on_disk(self) -> int:
+        """Windows that wait on disk."""
+        return self._shipper.on_disk
 
     def _deliver(self, window: ClosedWindow) -> None:
         self._totals.add(window)

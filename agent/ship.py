@@ -1,8 +1,9 @@
-"""Sends closed windows to the collector, in order, each until it is stored.
+"""Sends closed windows to the collector, each until it is stored.
 
-A window leaves the queue only when the collector has answered that it is stored (or was stored before), or
-refuses it for good. While the collector is away windows wait in a bounded queue; the oldest is dropped first,
-and counted.
+A window leaves only when the collector has answered that it is stored (or was stored before), or refuses it
+for good. New windows wait in memory, in order, and go first. What waits longer than `spool_after_s`, or is left
+at the end, goes to disk (agent/backlog.py) and from there, oldest first and at a limited rate, to the collector
+once it is back. While the collector answers, nothing touches the disk.
 """
 
 import logging
@@ -12,68 +13,61 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-import grpc
-
 from agent.aggregate import ClosedWindow
+from agent.backlog import Backlog
 from agent.connection import Connection
-from agent.encode import encode_definitions, encode_window
+from agent.push import PUSH_TIMEOUT_S, Acknowledged, Outcome, Pusher, Sender
 from fleetprof.losses import DropReason, Losses
-from fleetprof.protocol import PROTOCOL_VERSION
-from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
 
 log = logging.getLogger("fleetprof.ship")
 
-PUSH_TIMEOUT_S = 20.0
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
-WINDOW = "a window"
-MAX_CONFIRMED = 500_000
-"""Ids remembered as known to the collector (8 MB); past it they are defined again."""
-
-_FINAL_CODES = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.FAILED_PRECONDITION,
-    grpc.StatusCode.OUT_OF_RANGE,
-    grpc.StatusCode.UNIMPLEMENTED,
-}
-
-_Status = ingest_pb2.PushResponse
+ASKED_SPREAD = 1.25
+"""A pause that the collector asks for is stretched by up to this, so that agents do not come back at once."""
+_DISK_EVERY_S = 1.0
+_DISK_AGAIN_S = 10.0
+"""Pause after a disk refused a window: each attempt encodes it anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
-    """Who sends: the agent, its run, and the host's name."""
+class Patience:
+    """How long and how much waits where."""
 
-    agent_id: str
-    run_id: int
-    host: str
+    queue_windows: int
+    """Most windows in memory."""
+    spool_after_s: float = 30.0
+    """How long a window waits in memory before it goes to disk."""
+    catch_up_rate: float = 2.0
+    """Most windows per second from disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """What the collector has taken in this run: how many windows, and the newest one's start (0: none)."""
-
-    windows: int = 0
-    newest_start_unix_ns: int = 0
-    at_s: float = 0.0
-    """When the last answer came, Unix seconds; 0 for never."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    sequence: int
+    window: ClosedWindow
+    due_s: float
+    """When it goes to disk, on the monotonic clock."""
 
 
 class Shipper:
-    """A queue of windows and a thread that pushes them."""
+    """A queue of windows and a thread that pushes them; `backlog` belongs to that thread from now on."""
 
-    def __init__(self, connection: Connection, sender: Sender, queue_limit: int) -> None:
+    def __init__(
+        self, connection: Connection, sender: Sender, patience: Patience, backlog: Backlog | None = None
+    ) -> None:
         self._connection = connection
-        self._sender = sender
-        self._queue: deque[tuple[int, ClosedWindow]] = deque()
-        self._limit = queue_limit
+        self._pusher = Pusher(connection, sender)
+        self._patience = patience
+        self._backlog = backlog
+        self._queue: deque[_Item] = deque()
+        self._held: _Item | None = None
         self._sequence = 0
         self._losses = Losses()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._stacks: set[int] = {0}
-        self._series: set[int] = set()
-        self._acknowledged = Acknowledged()
+        self._backoff_s = FIRST_BACKOFF_S
+        self._catch_up_s = self._disk_s = 0.0
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
         self._thread.start()
 
@@ -81,125 +75,141 @@ class Shipper:
         """Queue a window; drops the oldest when the queue is full. Never blocks."""
         with self._changed:
             self._sequence += 1
-            self._queue.append((self._sequence, window))
-            if len(self._queue) > self._limit:
-                self._queue.popleft()
+            self._queue.append(_Item(self._sequence, window, time.monotonic() + self._patience.spool_after_s))
+            if len(self._queue) > self._patience.queue_windows:
+                # One that is on its way may be stored: it is neither dropped nor counted.
+                del self._queue[int(self._queue[0] is self._held)]
                 self._losses[DropReason.QUEUE_FULL] += 1
             self._changed.notify_all()
 
     @property
     def waiting(self) -> int:
-        """Windows that are not acknowledged yet."""
-        return len(self._queue)
+        """Windows that are not acknowledged yet, on disk or in memory."""
+        return len(self._queue) + self.on_disk
+
+    @property
+    def on_disk(self) -> int:
+        """Windows that wait on disk."""
+        return self._backlog.waiting if self._backlog else 0
 
     @property
     def acknowledged(self) -> Acknowledged:
         """What the collector has taken so far."""
-        return self._acknowledged
+        return self._pusher.acknowledged
 
     def take_losses(self) -> Losses:
         """What was dropped since the last call."""
         with self._changed:
             losses, self._losses = self._losses, Losses()
-            return losses
+        losses.update(self._pusher.take_losses())
+        return losses
 
-    def flush(self, flush_s: float) -> None:
-        """Wait until nothing waits to be sent, for at most `flush_s` seconds."""
+    def flush(self, flush_s: float) -> bool:
+        """Wait until no window waits in memory, for at most `flush_s` seconds; whether that is so."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._queue, timeout=flush_s)
+            return self._changed.wait_for(lambda: not self._queue, timeout=flush_s)
 
     def close(self, flush_s: float) -> int:
-        """Try for `flush_s` seconds to send what waits, then stop and close the connection.
+        """Try for `flush_s` seconds to send what waits in memory, put the rest on disk, close the connection.
 
-        Returns the number of windows left.
+        Returns the number of windows that are lost: neither sent nor on disk.
         """
         self.flush(flush_s)
+        self._pusher.end()
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
         self._connection.close()
         self._thread.join(timeout=PUSH_TIMEOUT_S)
+        if self._backlog and not self._thread.is_alive():
+            self._to_disk(everything=True)
+            self._backlog.close()
         return len(self._queue)
 
     def _run(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
-        while (item := self._next()) is not None:
-            if self._deliver(*item):
-                backoff_s = FIRST_BACKOFF_S
-                self._done(item)
+        while self._await_work():
+            outcome = self._push_next()
+            if outcome.done:
+                self._backoff_s = FIRST_BACKOFF_S
             else:
-                self._stopping.wait(backoff_s * random.uniform(0.5, 1.0))
-                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+                self._pause(outcome.asked_s)
 
-    def _next(self) -> tuple[int, ClosedWindow] | None:
+    def _await_work(self) -> bool:
+        """Wait for a window in memory, or until one from disk may be sent; false at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopping.is_set())
-            return None if self._stopping.is_set() else self._queue[0]
+            while not self._stopping.is_set() and not self._queue:
+                left_s = self._catch_up_s - time.monotonic() if self.on_disk else None
+                if left_s is not None and left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            return not self._stopping.is_set()
 
-    def _done(self, item: tuple[int, ClosedWindow]) -> None:
+    def _push_next(self) -> Outcome:
+        item = self._take_hold()
+        if item is None:
+            return self._catch_up()
+        outcome = self._pusher.push(item.sequence, item.window)
+        self._let_go(outcome.done)
+        return outcome
+
+    def _catch_up(self) -> Outcome:
+        """Send the oldest window on disk."""
+        assert self._backlog
+        self._catch_up_s = time.monotonic() + 1 / self._patience.catch_up_rate
+        request = self._backlog.oldest()
+        outcome = self._pusher.push_request(request) if request else Outcome(done=True)
+        if request and outcome.done:
+            self._backlog.done()
+            if not self.on_disk:
+                log.info("All windows that waited on disk are sent.")
+        self._count(self._backlog.take_losses())
+        return outcome
+
+    def _pause(self, asked_s: float) -> None:
+        """Wait before the next attempt; what becomes due meanwhile goes to disk."""
+        if asked_s:
+            pause_s = asked_s * random.uniform(1.0, ASKED_SPREAD)
+        else:
+            pause_s = self._backoff_s * random.uniform(0.5, 1.0)
+            self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
+        end_s = time.monotonic() + pause_s
+        self._to_disk()
+        while not self._stopping.is_set() and (left_s := end_s - time.monotonic()) > 0:
+            self._stopping.wait(min(left_s, _DISK_EVERY_S))
+            self._to_disk()
+
+    def _to_disk(self, everything: bool = False) -> None:
+        """Move windows that have waited long enough from memory to disk."""
+        now_s = time.monotonic()
+        if not self._backlog or (now_s < self._disk_s and not everything):
+            return
+        kept = False
+        while (item := self._take_hold()) and (everything or item.due_s <= now_s):
+            if not self._backlog.keep(self._pusher.whole_request(item.sequence, item.window)):
+                self._disk_s = now_s + _DISK_AGAIN_S
+                break
+            kept = True
+            self._let_go(done=True)
+        self._let_go(done=False)
+        if kept:
+            self._backlog.sync()
+        self._count(self._backlog.take_losses())
+
+    def _take_hold(self) -> _Item | None:
+        """The oldest window in memory, which a full queue does not drop until it is let go."""
         with self._changed:
-            if self._queue and self._queue[0] is item:
+            self._held = self._queue[0] if self._queue else None
+            return self._held
+
+    def _let_go(self, done: bool) -> None:
+        """The window held is `done` with, or goes on waiting."""
+        with self._changed:
+            if done:
                 self._queue.popleft()
+            self._held = None
             self._changed.notify_all()
 
-    def _deliver(self, sequence: int, window: ClosedWindow) -> bool:
-        """True when the window is done with: stored, or refused for good."""
-        try:
-            return self._push(sequence, window)
-        except grpc.RpcError as error:
-            return self._failed(error)
-        except ValueError as error:  # the channel was closed, or replaced for new certificates
-            log.debug("Push ended: %s", error)
-            return False
-
-    def _push(self, sequence: int, window: ClosedWindow) -> bool:
-        stacks = set(window.stack_ids) - self._stacks
-        series = set(window.series_ids) - self._series
-        message = encode_window(window, self._sender.host)
-        for _ in range(3):  # a collector may forget between two answers, but not for ever
-            answer = self._send(sequence, message, encode_definitions(window, stacks, series))
-            if answer.status != _Status.STATUS_NEED_DEFINITIONS:
-                self._confirmed(window)
-                return True
-            stacks, series = set(answer.unknown_stacks), set(answer.unknown_series)
-            self._stacks -= stacks
-            self._series -= series
-        log.warning("The collector asks again and again for definitions it was sent; trying later.")
-        return False
-
-    def _send(
-        self, sequence: int, window: ingest_pb2.Window, definitions: ingest_pb2.Definitions
-    ) -> ingest_pb2.PushResponse:
-        request = ingest_pb2.PushRequest(
-            protocol_version=PROTOCOL_VERSION,
-            agent_id=self._sender.agent_id,
-            run_id=self._sender.run_id,
-            sequence=sequence,
-            window=window,
-            definitions=definitions,
-        )
-        stub = ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
-        answer: ingest_pb2.PushResponse = stub.Push(request, timeout=PUSH_TIMEOUT_S)
-        self._connection.worked()
-        return answer
-
-    def _confirmed(self, window: ClosedWindow) -> None:
-        if len(self._stacks) > MAX_CONFIRMED:
-            self._stacks = {0}
-            self._series.clear()
-        self._stacks.update(window.stack_ids)
-        self._series.update(window.series_ids)
-        self._connection.accepted(WINDOW)
-        done = self._acknowledged
-        newest = max(done.newest_start_unix_ns, window.times.start_unix_ns)
-        self._acknowledged = Acknowledged(done.windows + 1, newest, time.time())
-
-    def _failed(self, error: grpc.RpcError) -> bool:
-        if error.code() in _FINAL_CODES:
-            self._connection.refused(WINDOW, f"{error.details()} ({error.code().name})")
+    def _count(self, losses: Losses) -> None:
+        if losses:
             with self._changed:
-                self._losses[DropReason.REJECTED] += 1
-            return True
-        if not self._stopping.is_set():
-            self._connection.failed(error)
-        return False
+                self._losses.update(losses)

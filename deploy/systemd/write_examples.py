@@ -1,16 +1,17 @@
-"""Writes agent.toml and collector.toml beside this file from the tables of settings: `make examples`.
+"""Writes agent.toml, collector.toml and the tables in ../README.md from the tables of settings: `make examples`.
 
 All settings stand there with their meaning. Those that every host needs are set; the others are commented
 out at their default.
 """
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agent.config import TABLE as AGENT_TABLE
 from collector.config import TABLE as COLLECTOR_TABLE
-from fleetprof.settings import Setting
+from fleetprof.settings import Setting, settings_markdown
 
 HERE = Path(__file__).parent
 
@@ -52,7 +53,18 @@ def examples() -> dict[Path, str]:
     agent = example(AGENT_HEAD, AGENT_TABLE, {"collector": "127.0.0.1:4040"})
     on_all = {"grpc": "0.0.0.0:4040", "data": "/var/lib/fleetprof-collector"}
     collector = example(COLLECTOR_HEAD, COLLECTOR_TABLE, on_all)
-    return {HERE / "agent.toml": agent, HERE / "collector.toml": collector}
+    readme = HERE.parent / "README.md"
+    return {
+        HERE / "agent.toml": agent,
+        HERE / "collector.toml": collector,
+        readme: documented(readme.read_text()),
+    }
+
+
+def documented(text: str) -> str:
+    """deploy/README.md with its tables of settings as they are now: the agent's, then the collector's."""
+    tables = iter((settings_markdown(AGENT_TABLE), settings_markdown(COLLECTOR_TABLE)))
+    return re.sub(r"(?m)(?:^\| Setting \|.*\n)(?:^\|.*\n)+", lambda _: next(tables), text)
 
 
 if __name__ == "__main__":

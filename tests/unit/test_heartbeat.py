@@ -18,7 +18,7 @@ from agent.config import TABLE, AgentConfig
 from agent.connection import Connection
 from agent.heartbeat import Heartbeat
 from agent.registration import registration
-from agent.ship import Acknowledged, Sender
+from agent.push import Acknowledged, Sender
 from agent.totals import RunningTotals, Totals
 from fleetprof.losses import DropReason, Losses
 from fleetprof.protocol import PROTOCOL_VERSION

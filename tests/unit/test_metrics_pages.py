@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.aggregate import Cost
 from agent.metrics import AgentMetrics
 from agent.metrics import MetricsServer as AgentMetricsServer
-from agent.ship import Acknowledged
+from agent.push import Acknowledged
 from agent.totals import Totals
 from collector.agents.registry import AgentRegistry
 from collector.agents.state import Registration

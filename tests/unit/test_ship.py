@@ -1,19 +1,28 @@
 """The shipper against a real gRPC server: nothing is lost while it is away, nothing is sent out of order."""
 
+import errno
+import logging
+import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import pytest
 
+from agent import spool as spooling
 from agent.aggregate import ClosedWindow
+from agent.backlog import Backlog
 from agent.connection import Connection
-from agent.ship import Sender, Shipper
+from agent.push import Sender, asked_s
+from agent.ship import ASKED_SPREAD, Patience, Shipper
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
 from fleetprof.setting_kinds import Address
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
+from tests.e2e.product import wait_until
 from tests.unit.rows import Row
 from tests.unit.test_encode import window
 
@@ -28,12 +37,16 @@ class Collector(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(self) -> None:
         self.requests: list[ingest_pb2.PushRequest] = []
         self.refuse: list[grpc.StatusCode] = []
+        self.pushback_ms = ""
         self.known = 0
+        self.refused_s: list[float] = []
         self.changed = threading.Condition()
 
     def Push(self, request: ingest_pb2.PushRequest, context: grpc.ServicerContext) -> Response:
         with self.changed:
             if self.refuse:
+                self.refused_s.append(time.monotonic())
+                context.set_trailing_metadata((("grpc-retry-pushback-ms", self.pushback_ms),))
                 context.abort(self.refuse.pop(0), "as the test wants it")
             self.requests.append(request)
             self.changed.notify_all()
@@ -68,8 +81,19 @@ def collector() -> Iterator[tuple[Collector, int]]:
     server.stop(None)
 
 
-def shipper(port: int, limit: int = 10) -> Shipper:
-    return Shipper(Connection(Address("127.0.0.1", port)), Sender("agent-1", 42, "host-1"), limit)
+def shipper(
+    port: int,
+    limit: int = 10,
+    spool: Path | None = None,
+    run_id: int = 42,
+    spool_after_s: float = 30.0,
+    catch_up_rate: float = 1000.0,
+) -> Shipper:
+    patience = Patience(limit, spool_after_s, catch_up_rate)
+    backlog = Backlog(spool, 1 << 20) if spool else None
+    return Shipper(
+        Connection(Address("127.0.0.1", port)), Sender("agent-1", run_id, "host-1"), patience, backlog
+    )
 
 
 def some_window(*frames: Frame) -> ClosedWindow:
@@ -130,3 +154,123 @@ def test_a_window_refused_for_good_is_counted_and_does_not_block_the_next(
     assert second.sequence == 2
     assert ship.close(5) == 0
     assert ship.take_losses() == {DropReason.REJECTED: 1}
+
+
+def test_windows_that_waited_long_are_on_disk_and_a_later_run_sends_them_as_they_were(tmp_path: Path) -> None:
+    servicer = Collector()
+    server, port = serve(servicer)
+    server.stop(None).wait()
+    first = shipper(port, spool=tmp_path, spool_after_s=0.01)
+    for _ in range(3):
+        first.offer(some_window(MAIN, OTHER))
+    wait_until(lambda: first.on_disk == 3, "three windows on disk")
+    # No orderly end: what a kill leaves is what is on disk now.
+    assert first.waiting == 3
+    first.close(0)
+    server, _ = serve(servicer, f"127.0.0.1:{port}")
+    second = shipper(port, spool=tmp_path, run_id=43)
+    requests = servicer.wait_for(3)
+    assert [(request.run_id, request.sequence) for request in requests] == [(42, 1), (42, 2), (42, 3)]
+    assert [list(request.definitions.stacks.depth) for request in requests] == [[1, 1]] * 3
+    wait_until(lambda: second.waiting == 0, "nothing on disk")
+    assert second.acknowledged.windows == 0, "only windows of this run count"
+    second.close(0)
+    assert [path.name for path in (tmp_path / "spool").iterdir()] == ["lock"]
+    server.stop(None)
+
+
+def test_the_end_puts_on_disk_what_was_not_sent(tmp_path: Path) -> None:
+    server, port = serve(Collector())
+    server.stop(None).wait()
+    ship = shipper(port, spool=tmp_path)
+    for _ in range(3):
+        ship.offer(some_window(MAIN))
+    assert ship.close(0) == 0
+    assert ship.on_disk == 3
+
+
+def test_new_windows_go_before_those_on_disk(tmp_path: Path) -> None:
+    servicer = Collector()
+    servicer.known = 1 << 30
+    server, port = serve(servicer)
+    server.stop(None).wait()
+    ship = shipper(port, spool=tmp_path)
+    for _ in range(5):
+        ship.offer(some_window(MAIN))
+    ship.close(0)
+    server, _ = serve(servicer, f"127.0.0.1:{port}")
+    again = shipper(port, spool=tmp_path, run_id=43, catch_up_rate=0.05)
+    assert servicer.wait_for(1)[0].run_id == 42
+    for _ in range(3):
+        again.offer(some_window(MAIN))
+    order = [(request.run_id, request.sequence) for request in servicer.wait_for(4)]
+    assert order == [(42, 1), (43, 1), (43, 2), (43, 3)]
+    assert again.on_disk == 4
+    again.close(0)
+    server.stop(None)
+
+
+def test_a_collector_that_answers_means_no_disk(collector: tuple[Collector, int], tmp_path: Path) -> None:
+    servicer, port = collector
+    ship = shipper(port, spool=tmp_path, spool_after_s=0.001)
+    for _ in range(5):
+        ship.offer(some_window(MAIN))
+    servicer.wait_for(5)
+    assert ship.close(5) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_once_and_windows_stay_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(spooling.os, "pwrite", full)
+    monkeypatch.setattr("agent.ship._DISK_AGAIN_S", 0.0)
+    servicer = Collector()
+    server, port = serve(servicer)
+    server.stop(None).wait()
+    ship = shipper(port, limit=2, spool=tmp_path, spool_after_s=0.001)
+    with caplog.at_level(logging.INFO, "fleetprof"):
+        for _ in range(3):
+            ship.offer(some_window(MAIN))
+        wait_until(lambda: "Cannot write windows to disk: No space left" in caplog.text, "a word about it")
+        server, _ = serve(servicer, f"127.0.0.1:{port}")
+        assert [request.sequence for request in servicer.wait_for(2)] == [2, 3]
+        assert ship.close(5) == 0
+    assert caplog.text.count("Cannot write windows to disk") == 1
+    assert ship.take_losses() == {DropReason.QUEUE_FULL: 1}
+    server.stop(None)
+
+
+def test_the_collectors_pause_is_kept(collector: tuple[Collector, int]) -> None:
+    servicer, port = collector
+    servicer.pushback_ms = "700"
+    servicer.refuse = [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE]
+    ship = shipper(port)
+    ship.offer(some_window(MAIN))
+    servicer.wait_for(1)
+    ended_s = time.monotonic()
+    first, second = servicer.refused_s
+    assert second - first >= 0.7
+    assert ended_s - second >= 0.7
+    assert ship.close(5) == 0
+    assert ASKED_SPREAD > 1
+
+
+class Answer(grpc.RpcError):
+    def __init__(self, *trailers: tuple[str, str]) -> None:
+        self.trailers = trailers
+
+    def trailing_metadata(self) -> object:
+        return self.trailers
+
+
+@pytest.mark.parametrize(
+    ("text", "pause_s"),
+    [("250", 0.25), ("-1", 0), ("nan", 0), ("inf", 0), ("soon", 0), ("", 0), ("1e30", 300), ("9999999", 300)],
+)
+def test_a_pause_that_makes_no_sense_is_no_pause(text: str, pause_s: float) -> None:
+    assert asked_s(Answer(("other", "1"), ("grpc-retry-pushback-ms", text))) == pause_s
+    assert asked_s(Answer()) == 0

@@ -281,7 +281,7 @@ def test_it_says_when_the_collector_is_back(
                 assert time.monotonic() < deadline
         connection.worked()
     assert [record.getMessage() for record in caplog.records] == [
-        f"Collector {address} cannot be reached: Connection refused. Windows wait in memory; retrying.",
+        f"Collector {address} cannot be reached: Connection refused. Windows wait; retrying.",
         f"Collector {address} is back.",
     ]
     connection.close()
