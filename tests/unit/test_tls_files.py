@@ -18,7 +18,7 @@ from collector.server_tls import ServerCertificates
 from fleetprof.certificate_dates import validity_s
 from fleetprof.errors import InputError
 from fleetprof.tls import TlsFiles, certificate_validity, read_files, validities
-from tests.unit.tls_files import FUTURE, NOW, PAST, VALID, Authority
+from tests.unit.tls_files import FUTURE, PAST, VALID, Authority
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_made_certificates_fit_and_are_never_replaced_silently(tmp_path: Path) -
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(name.value) for name in names] == ["collector.lan", "10.0.0.1", "::1"]
     validity = certificate_validity(out / "collector.pem")
-    expected = (NOW + timedelta(days=30)).timestamp()
+    expected = (datetime.now(UTC) + timedelta(days=30)).timestamp()
     assert abs(validity.not_after_s - expected) < 600
     before = {path: path.read_bytes() for path in files}
     with pytest.raises(InputError, match="exists already"):
