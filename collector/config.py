@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector.tokens.allowance import Allowance
+from collector.tokens.guard import OFF, TOKENS
 from fleetprof.setting_kinds import (
     BYTES,
     DURATION,
@@ -29,6 +31,27 @@ TABLE = (
         "Certificate of the authority that signs agents' certificates; only agents with one are taken then.",
     ),
     Setting(
+        "auth", STR, OFF,
+        "Who may call: anyone who can connect, or who has a token (fleetprof-collector token).",
+        choices=(OFF, TOKENS),
+    ),
+    Setting(
+        "token_rows_per_minute", INT, "60000000", "Most sample rows that one token may push a minute.",
+        minimum=1, maximum=10**12,
+    ),
+    Setting(
+        "token_bytes_per_minute", BYTES, "4 GiB", "Most bytes that one token may push a minute.",
+        minimum=1 << 20, maximum=1 << 50,
+    ),
+    Setting(
+        "token_series_per_hour", INT, "1000000", "Most distinct series that one token may push an hour.",
+        minimum=1, maximum=10**12,
+    ),
+    Setting(
+        "token_stacks_per_hour", INT, "10000000", "Most distinct stacks that one token may push an hour.",
+        minimum=1, maximum=10**12,
+    ),
+    Setting(
         "metrics_listen", OPTIONAL_LISTEN, "", "Where to serve /metrics for Prometheus, such as 0.0.0.0:9405."
     ),
     Setting("data", PATH, "data", "Folder of the embedded store."),
@@ -53,7 +76,7 @@ TABLE = (
         "alert_interval", DURATION, "1m", "Time between two evaluations of the alert rules.",
         minimum=1, maximum=3600,
     ),
-    Setting("ui_url", STR, "", "URL at which people reach the web UI: for links in alerts."),
+    Setting("ui_url", STR, "", "URL at which people reach the web UI: for links in alerts, and through a proxy."),
     Setting("log_level", STR, "info", "How much is said on standard error.", choices=LOG_LEVELS),
 )  # fmt: skip
 
@@ -66,6 +89,11 @@ class CollectorConfig:
     tls_certificate: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
+    auth: str
+    token_rows_per_minute: int
+    token_bytes_per_minute_bytes: int
+    token_series_per_hour: int
+    token_stacks_per_hour: int
     metrics_listen: Address | None
     data: Path
     store_memory_bytes: int
@@ -81,3 +109,12 @@ class CollectorConfig:
     def tls(self) -> TlsFiles:
         """The TLS files; `on` is false without any."""
         return TlsFiles(self.tls_client_ca, self.tls_certificate, self.tls_key)
+
+    def allowance(self) -> Allowance:
+        """What each token may push."""
+        return Allowance(
+            self.token_rows_per_minute,
+            self.token_bytes_per_minute_bytes,
+            self.token_series_per_hour,
+            self.token_stacks_per_hour,
+        )

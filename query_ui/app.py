@@ -14,6 +14,7 @@ from query_ui.api.alerts import create_alerts_api
 from query_ui.api.blueprint import create_api, json_response
 from query_ui.assets import Assets, create_static
 from query_ui.failures import handle_failures
+from query_ui.host_names import refuse_other_names
 from query_ui.http_policy import apply_policy
 from query_ui.metrics import add_metrics
 from query_ui.pages import add_page_context, create_pages
@@ -28,6 +29,8 @@ class UiConfig:
     """What /metrics shows besides the application's own figures."""
     alerts: AlertService | None = None
     """Who judges alerts; None where there are no rules."""
+    names: tuple[str, ...] | None = None
+    """Names that the pages answer to (host_names.py); None for every name."""
 
 
 def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
@@ -46,6 +49,8 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     add_metrics(app, config.metrics)
     handle_failures(app)
     apply_policy(app)
+    if config.names is not None:
+        refuse_other_names(app, config.names)
     return app
 
 

@@ -130,7 +130,8 @@ def _run(data: Path, host: str, port: int) -> None:
     from collector.query.querier import Querier
     from collector.store.migrate import migrate
     from collector.store.open import open_store
-    from query_ui.app import create_app
+    from query_ui.app import UiConfig, create_app
+    from query_ui.host_names import known_names
 
     if not data.is_dir():
         raise InputError(
@@ -146,7 +147,8 @@ def _run(data: Path, host: str, port: int) -> None:
         ) from None
     try:
         migrate(store)
-        running = serve(create_app(Querier(store)), host, port)
+        config = UiConfig(names=known_names(host, ""))
+        running = serve(create_app(Querier(store), config), host, port)
         print(f"fleetprof UI: {running.url}", flush=True)
         ended = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

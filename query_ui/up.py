@@ -22,6 +22,7 @@ from fleetprof.setting_kinds import LISTEN, Address
 from fleetprof.settings import PRINT_FLAG, Setting, add_flags, load_settings
 from query_ui.agent_process import AgentProcess
 from query_ui.app import UiConfig, create_app
+from query_ui.host_names import known_names
 from query_ui.server import DEFAULT_ADDRESS, Running, serve
 
 LOOK_EVERY_S = 0.5
@@ -52,9 +53,7 @@ def run_up(options: argparse.Namespace) -> int:
         collector.start(local=not options.no_agent)
         _say(f"Collector ready: agents push to {config.grpc.host}:{collector.grpc_port}.")
         ui = serve(
-            create_app(
-                Querier(collector.store), UiConfig(metrics=(collector.metrics,), alerts=collector.alerts)
-            ),
+            create_app(Querier(collector.store), _ui_config(collector, config, http)),
             http.host,
             http.port,
         )
@@ -130,6 +129,11 @@ def _await_first_window(
 @dataclass(frozen=True, slots=True)
 class _HttpConfig:
     http: Address
+
+
+def _ui_config(collector: Collector, config: CollectorConfig, http: Address) -> UiConfig:
+    names = known_names(http.host, config.ui_url)
+    return UiConfig(metrics=(collector.metrics,), alerts=collector.alerts, names=names)
 
 
 def _reachable(host: str) -> str:
