@@ -35,6 +35,14 @@ class StoreFull(StoreError):
     """The disk has no room."""
 
 
+class StoreAway(StoreError):
+    """The server cannot be reached, or the connection broke: what was asked may have happened or not."""
+
+
+class StoreRefused(StoreError):
+    """The server does not let us do this: login, rights, database. Later does not help."""
+
+
 def parse(text: str) -> StoreError:
     """The typed error for the text of one of ClickHouse's, e.g. "Code: 159. DB::Exception: Timeout ..."."""
     found = _CODE.search(text)

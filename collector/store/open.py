@@ -1,20 +1,31 @@
 """Opens the store that an address names."""
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from collector.store.chdb import DEFAULT_MEMORY_BYTES, ChdbStore
+from collector.store.address import is_server_address, parse_server_address
+from collector.store.chdb import DEFAULT_MEMORY_BYTES, DEFAULT_THREADS, ChdbStore
 from collector.store.interface import Store
+from collector.store.server import ServerStore
 from fleetprof.errors import InputError
 
 
-def open_store(address: str | Path, memory_limit_bytes: int = DEFAULT_MEMORY_BYTES) -> Store:
-    """The store at a folder's path or `file:` URL (embedded ClickHouse).
+def open_store(
+    address: str | Path,
+    memory_limit_bytes: int = DEFAULT_MEMORY_BYTES,
+    threads: int = DEFAULT_THREADS,
+) -> Store:
+    """The store at a folder's path or `file:` URL (embedded ClickHouse), or at a `clickhouse:` URL.
 
-    Raises InputError for an address of another kind, UnavailableError when it cannot be opened.
+    `memory_limit_bytes` is for all of the embedded store, or for one query of a server; `threads` for one
+    query. Raises InputError for an address of another kind, UnavailableError when it cannot be opened.
     """
     text = str(address)
-    scheme = urlsplit(text).scheme if "://" in text or text.startswith("file:") else ""
-    if scheme in ("", "file"):
-        return ChdbStore(Path(text.removeprefix("file://").removeprefix("file:")), memory_limit_bytes)
-    raise InputError(f'Cannot open a store at "{text}".', "Give the path of a folder.")
+    if is_server_address(text):
+        return ServerStore(parse_server_address(text), memory_limit_bytes, threads)
+    path = text.removeprefix("file://").removeprefix("file:")
+    if "://" in path:
+        raise InputError(
+            f'Cannot open a store at "{text}".',
+            "Give the path of a folder, or clickhouse://host:9000/database.",
+        )
+    return ChdbStore(Path(path), memory_limit_bytes, threads)

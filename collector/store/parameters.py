@@ -50,7 +50,7 @@ def literal(value: Any) -> str:
         return _quoted(value) if type_ == "String" else text
     items = _items(value)
     if not items:
-        return "(SELECT toUInt64(0) WHERE 0)"
+        return "(NULL)"  # is in nothing, whatever the type; 18.16 has no empty tuple
     return "(" + ", ".join(literal(item) for item in items) + ")"
 
 

@@ -28,10 +28,13 @@ HOSTILE = "'; DROP TABLE samples; -- \\' \\\\ \0 %(x)s %s {x:String} \n\t\r\b\f 
 @example(HOSTILE, [HOSTILE, "", "\\", "'", "\\'"])
 def test_text_comes_back_as_it_went_in(store: ChdbStore, text: str, texts: list[str]) -> None:
     found = store.query(
-        ("SELECT %(text)s AS text, %(texts)s AS texts, 5 %% 3 AS two", {"text": text, "texts": texts})
+        (
+            "SELECT %(text)s AS text, %(text)s IN %(texts)s AS one, %(text)s IN %(all)s AS other, 5 %% 3 AS two",
+            {"text": text, "texts": texts, "all": [*texts, text]},
+        )
     )
     assert found["text"].tolist() == [text]
-    assert list(found["texts"][0]) == texts
+    assert (found["one"].tolist(), found["other"].tolist()) == ([text in texts], [1])
     assert found["two"].tolist() == [2]
 
 
@@ -141,14 +144,14 @@ def test_many_threads_share_a_store(store: ChdbStore, service: str) -> None:
     assert found["v"].tolist() == [60]
 
 
-def test_a_second_folder_in_this_process_is_refused(store: ChdbStore, tmp_path: Path) -> None:
+def test_a_second_folder_in_this_process_is_refused(embedded: ChdbStore, tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="another data folder open"):
         ChdbStore(tmp_path)
 
 
-def test_the_same_folder_is_refused_by_process_id(store: ChdbStore) -> None:
+def test_the_same_folder_is_refused_by_process_id(embedded: ChdbStore) -> None:
     with pytest.raises(UnavailableError, match=f"in use by process {os.getpid()}"):
-        ChdbStore(store.path)
+        ChdbStore(embedded.path)
 
 
 OPEN = """

@@ -1,0 +1,173 @@
+"""A ClickHouse server as the store, by its native protocol."""
+
+import threading
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from collector.store import columns
+from collector.store.address import ServerAddress
+from collector.store.dialect import Dialect, parse_version
+from collector.store.errors import StoreAway, StoreBusy, StoreError
+from collector.store.interface import Block, Columns, Statement
+from collector.store.parameters import with_literals
+from collector.store.pool import Pool
+from fleetprof.errors import UnavailableError
+
+QUERY_SECONDS = 30
+"""Longest time of one query."""
+
+_OLDEST = (18, 16)
+_LARGE = 1 << 40
+_SETTLE_S = 60.0
+_POLL_S = 0.02
+_NEWEST_BLOCKS = (
+    "SELECT table, max(max_block_number) AS newest FROM system.parts"
+    " WHERE database = currentDatabase() GROUP BY table"
+)
+# Queries carry ids of the stacks and series they are about.
+_ALWAYS = {
+    "max_query_size": _LARGE,
+    "max_ast_elements": 100_000_000,
+    "max_expanded_ast_elements": 100_000_000,
+}
+# As for the embedded store (chdb.py): no insert tokens, no sums at insert; and a block stays one block.
+_MODERN_INSERT = {"async_insert": 0, "insert_deduplicate": 0, "optimize_on_insert": 0}
+# Else text comes in a form of its own, which native.py leaves to the server.
+_MODERN = {"low_cardinality_allow_in_native_format": 0}
+
+
+class ServerStore:
+    """A `Store` in one database of a server, which may have several addresses.
+
+    Statements take a connection from a pool; a further one waits, and gets StoreBusy after 30 s. `query_id`s
+    begin with "fleetprof/DATABASE/", so that inserts under way can be found.
+    """
+
+    def __init__(
+        self, address: ServerAddress, memory_limit_bytes: int, threads: int, connections: int = 8
+    ) -> None:
+        """Connect, and create the database where it is missing.
+
+        `memory_limit_bytes` and `threads` are for one query. Raises UnavailableError when the server is away,
+        refuses the login or is too old.
+        """
+        self.address = address
+        self._limits = {"max_memory_usage": memory_limit_bytes, "max_threads": threads}
+        self._settings: dict[str, Any] = dict(_ALWAYS)
+        self._schemas: dict[str, pa.Schema] = {}
+        self._unsettled = threading.Event()
+        self._unsettled.set()
+        self._make_database()
+        self._pool = Pool(address, connections)
+        self.dialect = self._greet()
+
+    def query(self, statement: Statement) -> Columns:
+        """Run a SELECT; see `Store.query`."""
+        return columns.to_numpy(self.query_arrow(statement))
+
+    def query_arrow(self, statement: Statement) -> pa.Table:
+        """Run a SELECT; see `Store.query_arrow`. Once more where the server went away meanwhile."""
+        try:
+            return self._select(statement)
+        except StoreAway:
+            return self._select(statement)
+
+    def execute(self, statement: Statement) -> None:
+        """Run a statement without a result; see `Store.execute`."""
+        self._run(with_literals(*statement), {})
+
+    def insert(self, table: str, block: Block, token: str) -> None:
+        """Append rows as one block; see `Store.insert`. `token` is not used."""
+        rows = columns.to_table(block, self.schema(table))
+        if not rows.num_rows:
+            return
+        names = ", ".join(f"`{name}`" for name in rows.column_names)
+        settings = self._settings | (_MODERN_INSERT if self.dialect.modern else {})
+        try:
+            with self._pool.connection() as connection:
+                connection.insert(f"INSERT INTO {table} ({names}) VALUES", rows, settings, self._query_id())
+        except StoreError:
+            self._unsettled.set()
+            raise
+
+    def schema(self, table: str) -> pa.Schema:
+        """The Arrow schema of `table`, asked once; see `Store.schema`."""
+        if table not in self._schemas:
+            found = self.query(
+                (
+                    "SELECT name, type FROM system.columns"
+                    " WHERE database = currentDatabase() AND table = %(table)s",
+                    {"table": table},
+                )
+            )
+            if not len(found["name"]):
+                raise StoreError(60, f'The store has no table "{table}".', "Run: fleetprof-collector migrate")
+            types = dict(zip(found["name"], found["type"], strict=True))
+            self._schemas[table] = columns.schema_of(types)
+        return self._schemas[table]
+
+    def newest_blocks(self) -> dict[str, int]:
+        """Table → number of its newest block; see `Store.newest_blocks`.
+
+        After an insert whose end was not seen, by this process or by one before it, waits until the server has
+        none under way any more: such an insert may still be committed. The server lists an insert before it
+        takes its rows, hence every one that can be committed is listed.
+        """
+        if self._unsettled.is_set():
+            self._settle()
+            self._unsettled.clear()
+        found = self.query((_NEWEST_BLOCKS, {}))
+        return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
+
+    def close(self) -> None:
+        """Wait for running statements, then disconnect; more calls do nothing."""
+        self._pool.close()
+
+    def _select(self, statement: Statement) -> pa.Table:
+        return self._run(with_literals(*statement), self._limits | {"max_execution_time": QUERY_SECONDS})
+
+    def _run(self, sql: str, settings: dict[str, Any]) -> pa.Table:
+        with self._pool.connection() as connection:
+            return connection.select(sql, self._settings | settings, self._query_id())
+
+    def _query_id(self) -> str:
+        return f"fleetprof/{self.address.database}/{uuid.uuid4().hex}"
+
+    def _settle(self) -> None:
+        """Wait until no insert of any collector is under way on the server."""
+        running: Statement = (
+            "SELECT count() AS n FROM system.processes WHERE query_id LIKE %(ours)s AND query LIKE 'INSERT %%'",
+            {"ours": f"fleetprof/{self.address.database}/%"},
+        )
+        deadline = time.monotonic() + _SETTLE_S
+        while int(self.query(running)["n"][0]):
+            if time.monotonic() > deadline:
+                raise StoreBusy(0, "The store is still busy with inserts of before.", "Try again later.")
+            time.sleep(_POLL_S)
+
+    def _make_database(self) -> None:
+        """Create the database, unless it is there or this user may not."""
+        pool = Pool(replace(self.address, database=""), 1)
+        try:
+            with pool.connection() as connection:
+                names = connection.select("SELECT name FROM system.databases", {}).column("name").to_pylist()
+                if self.address.database not in names:
+                    connection.select(f"CREATE DATABASE IF NOT EXISTS {self.address.database}", {})
+        finally:
+            pool.close()
+
+    def _greet(self) -> Dialect:
+        version = str(self.query(("SELECT version() AS v", {}))["v"][0])
+        dialect = Dialect(parse_version(version))
+        if dialect.version < _OLDEST:
+            raise UnavailableError(
+                f"The server of the store {self.address} is ClickHouse {version}, which is too old.",
+                "Use 23.8 or newer.",
+            )
+        if dialect.modern:
+            self._settings |= _MODERN
+        return dialect
