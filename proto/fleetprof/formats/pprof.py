@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 
 from fleetprof.errors import InputError
-from fleetprof.formats.stack_profile import StackProfile, ValueType, from_stacks
+from fleetprof.formats.stack_profile import Labels, StackProfile, ValueType, from_stacks
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.pprof import profile_pb2 as pb
 
@@ -135,19 +135,25 @@ class _Tables:
         return self.functions[key]
 
 
-def decode(data: bytes) -> StackProfile:
+def decode(data: bytes, max_frames: int = _MAX_FRAMES) -> StackProfile:
     """The profile of a pprof file, compressed or not, from any profiler.
 
-    Inlined functions become frames of their own. Labels of samples are not kept; samples whose stack and
-    labels differ only in labels stay separate rows. Raises InputError for what is not pprof.
+    Inlined functions become frames of their own. Labels of samples that are texts are kept; numbers (such as
+    the size of an allocation) are not. Raises InputError for what is not pprof, or has more than `max_frames`
+    frames in all of its stacks.
     """
+    return decode_plain(_unpacked(data), max_frames)
+
+
+def decode_plain(data: bytes, max_frames: int = _MAX_FRAMES) -> StackProfile:
+    """As `decode`, of a file that is not compressed."""
     message = pb.Profile()
     try:
-        message.ParseFromString(_unpacked(data))
+        message.ParseFromString(data)
     except DecodeError:
         raise _not_pprof("it is not a profile.proto message") from None
     try:
-        return _Reader(message).profile()
+        return _Reader(message).profile(max_frames)
     except (IndexError, KeyError) as error:
         raise _not_pprof(f"it refers to an entry that it does not have ({error})") from None
 
@@ -181,15 +187,16 @@ class _Reader:
         self._mappings = {mapping.id: mapping for mapping in message.mapping}
         self._frames = {location.id: list(self._location(location)) for location in message.location}
 
-    def profile(self) -> StackProfile:
+    def profile(self, max_frames: int) -> StackProfile:
         """The whole profile."""
         message = self._message
         columns = len(message.sample_type)
         if any(len(sample.value) != columns for sample in message.sample):
             raise _not_pprof("a sample does not have one value for each sample type")
         depths = (len(self._frames[id_]) for sample in message.sample for id_ in sample.location_id)
-        if sum(depths) > _MAX_FRAMES:
-            raise InputError("The pprof file has more than 50 million frames.")
+        if sum(depths) > max_frames:
+            raise InputError(f"The stacks of the pprof file have more than {max_frames:,} frames.")
+        labels = [self._labels(sample) for sample in message.sample]
         return from_stacks(
             (self._stack(sample) for sample in message.sample),
             [list(sample.value) for sample in message.sample],
@@ -198,7 +205,12 @@ class _Reader:
             message.period,
             message.time_nanos,
             message.duration_nanos,
+            labels if any(labels) else (),
         )
+
+    def _labels(self, sample: pb.Sample) -> Labels:
+        texts = ((self._text(label.key), self._text(label.str)) for label in sample.label if label.str)
+        return tuple(sorted(texts))
 
     def _stack(self, sample: pb.Sample) -> list[Frame]:
         return [frame for id_ in sample.location_id for frame in self._frames[id_]]

@@ -17,6 +17,9 @@ class ValueType(NamedTuple):
     unit: str
 
 
+Labels = tuple[tuple[str, str], ...]
+"""Names and values of a sample's labels."""
+
 CPU_NANOSECONDS = ValueType("cpu", "nanoseconds")
 SAMPLES_COUNT = ValueType("samples", "count")
 
@@ -38,6 +41,8 @@ class StackProfile:
     period: int = 0
     time_ns: int = 0
     duration_ns: int = 0
+    labels: Sequence[Labels] = ()
+    """Of each row; empty where no row has any."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -55,6 +60,7 @@ def from_stacks(
     period: int = 0,
     time_ns: int = 0,
     duration_ns: int = 0,
+    labels: Sequence[Labels] = (),
 ) -> StackProfile:
     """A profile of `stacks` (leaf first), each with its row of `values`; equal frames are kept once."""
     codes: dict[Frame, int] = {}
@@ -73,4 +79,5 @@ def from_stacks(
         period=period,
         time_ns=time_ns,
         duration_ns=duration_ns,
+        labels=labels,
     )
