@@ -57,6 +57,7 @@ def create_parser(command: str = "") -> argparse.ArgumentParser:
     _add_hosts(commands)
     _add_diff(commands)
     _add_alerts(commands)
+    _add_simulate(commands, chosen=command == "simulate")
     return parser
 
 
@@ -113,6 +114,16 @@ def _add_diff(commands: Commands) -> None:
 def _add_alerts(commands: Commands) -> None:
     alerts = commands.add_parser("alerts", help="what fires, silences, accepting a new baseline")
     add_alerts_options(alerts, _add_server)
+
+
+def _add_simulate(commands: Commands, chosen: bool) -> None:
+    """Like `up`, it stands on the whole product."""
+    simulate = commands.add_parser("simulate", help="send the profiles of an invented fleet to a collector")
+    if chosen:
+        from query_ui.simulate.command import add_simulate_options, run_simulate
+
+        add_simulate_options(simulate)
+        simulate.set_defaults(run=run_simulate)
 
 
 def _add_hosts(commands: Commands) -> None:
