@@ -1,4 +1,4 @@
-"""Receives profiles from agents: fleetprof-collector run | migrate | check | rules | certificates."""
+"""Receives profiles from agents: fleetprof-collector run | migrate | check | rules | certificates | token."""
 
 import argparse
 import logging
@@ -17,6 +17,7 @@ from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.store.chdb import ChdbStore
 from collector.store.consistency import differences
 from collector.store.migrate import migrate
+from collector.tokens.commands import add_token_options, run_token
 from fleetprof import __version__
 from fleetprof.errors import FleetprofError
 from fleetprof.settings import PRINT_FLAG, add_flags, load_settings
@@ -57,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     migration.set_defaults(command=_migrate)
     check = commands.add_parser("check", help="Compare the roll-ups with the samples.")
     check.set_defaults(command=_check)
-    for command in (run, migration, check, _add_rules(commands)):
+    tokens = commands.add_parser("token", help="Make, list and revoke tokens.")
+    actions = add_token_options(tokens)
+    for action in actions:
+        action.set_defaults(command=lambda options, config: run_token(options, config.data))
+    for command in (run, migration, check, _add_rules(commands), *actions):
         add_flags(command, TABLE)
     _add_certificates(commands)
     return parser

@@ -15,12 +15,13 @@ from collector.ingest.known import KnownDefinitions
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
-from collector.pipeline import Pipeline
+from collector.pipeline import Pipeline, nothing
 from collector.server import Running, serve
 from collector.server_tls import ServerCertificates
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from collector.store.retention import RetentionJob, retention_days
+from collector.tokens.guard import TOKENS, Guard
 from fleetprof.errors import FleetprofError, UnavailableError
 from fleetprof.open_files import raise_limit
 
@@ -49,6 +50,8 @@ class Collector:
         """What /metrics shows of this collector."""
         self.alerts: AlertService | None = None
         """None where there are no alert rules: then alerting costs nothing."""
+        self.guard: Guard | None = None
+        """None where anyone who can connect may call."""
         self._keeper: AgentKeeper | None = None
         self._metrics_server: MetricsServer | None = None
         self._committer: Committer | None = None
@@ -58,6 +61,8 @@ class Collector:
             for name in migrate(self.store):
                 log.info("Applied migration %s.", name)
             self.alerts = self._alerts(ui_url)
+            if config.auth == TOKENS:
+                self.guard = Guard(config.data, config.allowance())
         except FleetprofError:
             self.store.close()
             raise
@@ -89,7 +94,15 @@ class Collector:
         self._committer = Committer(self.store, self._journal(), known, self.ledger)
         try:
             self._metrics_server = self._serve_metrics(registry)
-            pipeline = Pipeline(known, self._committer, self.ledger, limits, heard=registry.window)
+            guard = self.guard
+            pipeline = Pipeline(
+                known,
+                self._committer,
+                self.ledger,
+                limits,
+                heard=registry.window,
+                account=guard.account if guard else nothing,
+            )
             self._server = serve(
                 pipeline,
                 config.grpc,
@@ -98,6 +111,7 @@ class Collector:
                 PushMetrics(self.metrics),
                 self.certificates,
                 local and self.certificates is not None,
+                guard.interceptors() if guard else (),
             )
         except FleetprofError:
             self._committer.stop(5.0)
@@ -112,7 +126,7 @@ class Collector:
 
     def _serve_metrics(self, registry: AgentRegistry) -> MetricsServer | None:
         assert self._committer
-        source = PartsMetrics(self._committer, self.ledger, registry, self._expires_s)
+        source = PartsMetrics(self._committer, self.ledger, registry, self._expires_s, self.guard)
         self.metrics.register(source)
         process_metrics(self.metrics)
         if not self.config.metrics_listen:
@@ -148,6 +162,8 @@ class Collector:
             clean = self._committer.stop(grace_s)
         if self._retention:
             self._retention.stop()
+        if self.guard:
+            self.guard.close()
         self.store.close()
         return clean
 

@@ -40,7 +40,7 @@ TABLE = (
         minimum=1, maximum=10**12,
     ),
     Setting(
-        "token_bytes_per_minute", BYTES, "4 GiB", "Most bytes that one token may push a minute.",
+        "token_volume_per_minute", BYTES, "4 GiB", "Most bytes that one token may push a minute.",
         minimum=1 << 20, maximum=1 << 50,
     ),
     Setting(
@@ -91,7 +91,7 @@ class CollectorConfig:
     tls_client_ca: Path | None
     auth: str
     token_rows_per_minute: int
-    token_bytes_per_minute_bytes: int
+    token_volume_per_minute_bytes: int
     token_series_per_hour: int
     token_stacks_per_hour: int
     metrics_listen: Address | None
@@ -114,7 +114,7 @@ class CollectorConfig:
         """What each token may push."""
         return Allowance(
             self.token_rows_per_minute,
-            self.token_bytes_per_minute_bytes,
+            self.token_volume_per_minute_bytes,
             self.token_series_per_hour,
             self.token_stacks_per_hour,
         )

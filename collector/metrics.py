@@ -4,7 +4,9 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` 
 count anyway is read when it is asked for; only the time of a push is measured for this.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,6 +22,9 @@ from prometheus_client.registry import Collector as MetricSource
 from collector.agents.registry import AgentRegistry
 from collector.ingest.committer import Committer
 from collector.ingest.loss_ledger import LossLedger
+from collector.tokens.allowance import Limit
+from collector.tokens.gate import Reason
+from collector.tokens.guard import Guard
 from fleetprof import __version__
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import DropReason
@@ -68,9 +73,11 @@ class PartsMetrics(MetricSource):
         ledger: LossLedger,
         agents: AgentRegistry,
         expires_s: Callable[[], float | None],
+        guard: Guard | None = None,
     ) -> None:
         self._committer, self._ledger, self._agents = committer, ledger, agents
         self._expires_s = expires_s
+        self._guard = guard
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -85,6 +92,17 @@ class PartsMetrics(MetricSource):
         yield _gauge("queue_sample_rows", "Sample rows that wait to be stored.", queued.rows)
         yield self._losses()
         yield self._known()
+        if self._guard:
+            yield _by_label(
+                "calls_refused", "Calls refused for their token.", "reason", Reason, self._guard.gate.refused
+            )
+            yield _by_label(
+                "token_limit_breaches",
+                "Windows refused, or told to come later, since their token's limit was reached.",
+                "limit",
+                Limit,
+                self._guard.allowances.breaches,
+            )
         if (expires_s := self._expires_s()) is not None:
             yield _gauge(
                 "tls_certificate_expiry_timestamp_seconds", "When the certificate in use expires.", expires_s
@@ -108,6 +126,15 @@ class PartsMetrics(MetricSource):
         family.add_metric(["reporting"], reporting)
         family.add_metric(["silent"], silent)
         return family
+
+
+def _by_label(
+    name: str, text: str, label: str, values: Iterable[StrEnum], counts: Mapping[Any, int]
+) -> Metric:
+    family = CounterMetricFamily(f"fleetprof_collector_{name}", text, labels=[label])
+    for value in values:
+        family.add_metric([value], counts.get(value, 0))
+    return family
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

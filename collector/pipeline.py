@@ -12,6 +12,7 @@ from collector.ingest.known import KnownDefinitions, Missing
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later, Refused
+from collector.ingest.window import Window
 from collector.store.errors import StoreError
 from fleetprof.v1 import ingest_pb2
 
@@ -19,6 +20,10 @@ ACKNOWLEDGE_S = 15.0
 """Longest wait for a window to be stored; below the 20 s that agents wait for the answer."""
 
 _Response = ingest_pb2.PushResponse
+
+
+def nothing(window: Window, size_bytes: int) -> None:
+    """Accounts for nothing: where senders have no limits of their own."""
 
 
 class Pipeline:
@@ -32,14 +37,19 @@ class Pipeline:
         limits: Limits,
         clock: Callable[[], float] = time.time,
         heard: Callable[[str], None] = lambda agent_id: None,
+        account: Callable[[Window, int], None] = nothing,
     ) -> None:
-        """`heard` is called with the id of an agent whose window was admitted."""
+        """`heard` is called with the id of an agent whose window was admitted.
+
+        `account` takes a window and its bytes from what the sender may push; it raises Later or Refused.
+        """
         self._known = known
         self._committer = committer
         self._ledger = ledger
         self._limits = limits
         self._clock = clock
         self._heard = heard
+        self._account = account
 
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
         """Answer one request. Raises Refused (counted as a loss) or Later (nothing is lost)."""
@@ -51,6 +61,7 @@ class Pipeline:
             self._heard(window.key.agent_id)
             if window in self._committer.accepted:
                 return _Response(status=_Response.STATUS_DUPLICATE)
+            self._account(window, len(data))
             defined = decode_definitions(request.definitions, self._limits)
             found = self._known.resolve(window, defined)
             if isinstance(found, Missing):

@@ -1,7 +1,7 @@
 """The collector's gRPC server: fleetprof.v1.IngestService and AgentService, health checking, reflection."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
@@ -55,14 +55,16 @@ def serve(
     pushes: PushMetrics | None = None,
     certificates: ServerCertificates | None = None,
     local: bool = False,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
 ) -> Running:
     """Listen at `address` (port 0: any free one), with TLS where there are `certificates`.
 
-    `local` adds a port without TLS for an agent of this machine. Raises UnavailableError when an address
-    cannot be had.
+    `local` adds a port without TLS for an agent of this machine; `interceptors` see each call first. Raises
+    UnavailableError when an address cannot be had.
     """
     server = grpc.server(
         ThreadPoolExecutor(WORKERS, thread_name_prefix="push"),
+        interceptors=list(interceptors),
         options=[
             # Twice our own limit, so that what is somewhat too large is refused and counted by us.
             ("grpc.max_receive_message_length", 2 * limits.message_bytes),

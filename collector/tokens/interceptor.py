@@ -1,0 +1,73 @@
+"""Asks each gRPC call for a token before its request is read."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+
+from collector.tokens.gate import CURRENT, Gate, NotAllowed
+from collector.tokens.token import Scope, Token
+
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+OPEN = (f"/{_HEALTH}/", f"/{reflection.SERVICE_NAME}/")
+"""Methods that need none: they tell nothing about what is stored, and load balancers ask the first."""
+
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+_Continuation = Callable[[grpc.HandlerCallDetails], _Handler]
+_Call = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class TokenInterceptor(grpc.ServerInterceptor):
+    """Everything but OPEN needs scope ingest: that is what the gRPC port is for."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def intercept_service(self, continuation: _Continuation, details: grpc.HandlerCallDetails) -> _Handler:
+        """The method's handler, which then runs for the token's owner; or one that refuses."""
+        handler = continuation(details)
+        if handler is None or details.method.startswith(OPEN):
+            return handler
+        metadata: Any = details.invocation_metadata
+        header = next((value for key, value in metadata if key == "authorization"), None)
+        try:
+            token = self._gate.judge(header, Scope.INGEST)
+        except NotAllowed as refused:
+            return self._refusing(refused)
+        if handler.unary_unary is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            _as_owner_of(token, handler.unary_unary),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _refusing(self, refused: NotAllowed) -> _Handler:
+        """A handler that takes a stream, since that leaves the request unread."""
+
+        def refuse(requests: Any, context: grpc.ServicerContext) -> Any:
+            self._gate.count(refused, host_of(context.peer()))
+            known = grpc.StatusCode.PERMISSION_DENIED
+            context.abort(known if refused.known else grpc.StatusCode.UNAUTHENTICATED, refused.message)
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+def _as_owner_of(token: Token, call: _Call) -> _Call:
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        before = CURRENT.set(token)
+        try:
+            return call(request, context)
+        finally:
+            CURRENT.reset(before)
+
+    return answer
+
+
+def host_of(peer: str) -> str:
+    """The address in gRPC's name of a peer, without the port: "ipv4:10.0.0.1:4711", "ipv6:%5B::1%5D:4711"."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else peer
