@@ -11,7 +11,7 @@ from collector.store.interface import Store
 
 log = logging.getLogger("fleetprof.store")
 
-SAMPLES = ("samples", "spans", "span_batches")
+SAMPLES = ("samples", "spans")
 ROLLUPS = ("stack_1h", "func_1h", "series_1m", "windows", "losses", "series", "heartbeats")
 """What answers about long ranges; stacks and frames outlive them."""
 

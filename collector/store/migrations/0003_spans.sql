@@ -1,9 +1,10 @@
--- Traces, kept for later use: one row per span, and one row per batch of them.
+-- Traces, kept for later use: one row per span.
 
 -- `ts` is the start in seconds; times are Unix nanoseconds. Ids are lower-case hex; `parent_id` '' for a root.
 -- `kind`: internal, server, client, producer, consumer or ''; `status`: '', ok or error. Attributes are pairs of
 -- equal length, values as texts; each event has the names and values of its attributes as JSON. `dropped`: how
--- many attributes, events and links the sender or this collector left out.
+-- many attributes, events and links the sender or this collector left out. `batch`: the hash of the request that
+-- brought the span, so that a request that is sent again counts once.
 CREATE TABLE IF NOT EXISTS spans (
     ts DateTime('UTC') ${codec_delta},
     service ${lc},
@@ -30,21 +31,10 @@ CREATE TABLE IF NOT EXISTS spans (
     event_attributes Array(String) ${codec_zstd},
     link_trace_ids Array(String) ${codec_zstd},
     link_span_ids Array(String) ${codec_zstd},
-    dropped UInt32
+    dropped UInt32,
+    batch UInt64 ${codec_zstd}
 ) ENGINE = MergeTree
 PARTITION BY toYYYYMMDD(ts)
 ORDER BY (service, name, ts, trace_id, span_id)
-${dedup}
-;
--- What makes a batch of spans count once: `batch` is made of the content of the request, `ts` is the day that its
--- spans start on.
-CREATE TABLE IF NOT EXISTS span_batches (
-    ts DateTime('UTC'),
-    batch UInt64,
-    spans UInt32,
-    received_at DateTime('UTC')
-) ENGINE = ReplacingMergeTree
-PARTITION BY toYYYYMMDD(ts)
-ORDER BY (ts, batch)
 ${dedup}
 ;
