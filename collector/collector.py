@@ -16,11 +16,14 @@ from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
 from collector.pipeline import Pipeline, nothing
+from collector.receivers.http import HttpReceivers
+from collector.receivers.receivers import Receivers
 from collector.server import Running, serve
 from collector.server_tls import ServerCertificates
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from collector.store.retention import RetentionJob, retention_days
+from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
 from fleetprof.errors import FleetprofError, UnavailableError
 from fleetprof.open_files import raise_limit
@@ -55,6 +58,7 @@ class Collector:
         self._keeper: AgentKeeper | None = None
         self._metrics_server: MetricsServer | None = None
         self._committer: Committer | None = None
+        self._receivers: Receivers | None = None
         self._server: Running | None = None
         self._retention: RetentionJob | None = None
         try:
@@ -78,6 +82,16 @@ class Collector:
         return (self._server.local_port or self._server.port) if self._server else 0
 
     @property
+    def http_receivers(self) -> HttpReceivers | None:
+        """Answers other profilers' and tracers' pushes over HTTP; None before `start`."""
+        return self._receivers.http if self._receivers else None
+
+    @property
+    def gate(self) -> Gate | None:
+        """Judges the tokens of calls; None where anyone may call."""
+        return self.guard.gate if self.guard else None
+
+    @property
     def alive(self) -> bool:
         """False once the collector cannot store what it takes, or judge alerts, and should be ended."""
         judging = self.alerts is None or self.alerts.alive
@@ -93,6 +107,18 @@ class Collector:
         registry = AgentRegistry(seen_before(self.store))
         self._committer = Committer(self.store, self._journal(), known, self.ledger)
         try:
+            self._receivers = Receivers(
+                Pipeline(
+                    known,
+                    self._committer,
+                    self.ledger,
+                    limits,
+                    account=self.guard.account if self.guard else nothing,
+                ).push,
+                self.store,
+                self.ledger,
+                limits,
+            )
             self._metrics_server = self._serve_metrics(registry)
             guard = self.guard
             pipeline = Pipeline(
@@ -111,9 +137,12 @@ class Collector:
                 PushMetrics(self.metrics),
                 self.certificates,
                 local and self.certificates is not None,
+                self._receivers.grpc,
                 guard.interceptors() if guard else (),
             )
         except FleetprofError:
+            if self._receivers:
+                self._receivers.stop(5.0)
             self._committer.stop(5.0)
             if self._metrics_server:
                 self._metrics_server.close()
@@ -158,8 +187,10 @@ class Collector:
             self._keeper.stop()
         if self._metrics_server:
             self._metrics_server.close()
+        if self._receivers:
+            clean = self._receivers.stop(grace_s)
         if self._committer:
-            clean = self._committer.stop(grace_s)
+            clean = self._committer.stop(grace_s) and clean
         if self._retention:
             self._retention.stop()
         if self.guard:

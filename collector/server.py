@@ -15,6 +15,7 @@ from collector.ingest.refusal import Later, Refused
 from collector.metrics import PushMetrics
 from collector.pipeline import Pipeline
 from collector.port_owner import port_owner
+from collector.receivers.grpc_services import SERVICES as FOREIGN_SERVICES
 from collector.server_tls import ServerCertificates
 from fleetprof.errors import UnavailableError
 from fleetprof.setting_kinds import Address
@@ -55,12 +56,14 @@ def serve(
     pushes: PushMetrics | None = None,
     certificates: ServerCertificates | None = None,
     local: bool = False,
+    foreign: Sequence[grpc.GenericRpcHandler] = (),
     interceptors: Sequence[grpc.ServerInterceptor] = (),
 ) -> Running:
     """Listen at `address` (port 0: any free one), with TLS where there are `certificates`.
 
-    `local` adds a port without TLS for an agent of this machine; `interceptors` see each call first. Raises
-    UnavailableError when an address cannot be had.
+    `foreign` are the handlers of other protocols (collector/receivers). `local` adds a port without TLS for an
+    agent of this machine; `interceptors` see each call first. Raises UnavailableError when an address cannot
+    be had.
     """
     server = grpc.server(
         ThreadPoolExecutor(WORKERS, thread_name_prefix="push"),
@@ -77,6 +80,9 @@ def serve(
     push = grpc.unary_unary_rpc_method_handler(_push(pipeline, pushes), None, _serialize)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Push": push}),))
     served = [SERVICE]
+    if foreign:
+        server.add_generic_rpc_handlers(tuple(foreign))
+        served += FOREIGN_SERVICES
     if agents:
         agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)  # type: ignore[no-untyped-call]
         served.append(AGENT_SERVICE)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -128,7 +129,8 @@ class Inbox:
         """
         refused: Refused | None = None
         later: Later | None = None
-        for future in [self._pushers.submit(self._push, request) for request in requests]:
+        # In a copy of this thread's context, which holds whose token the request came with.
+        for future in [self._pushers.submit(copy_context().run, self._push, each) for each in requests]:
             try:
                 answer = future.result()
             except Refused as error:  # counted by the pipeline

@@ -1,8 +1,5 @@
 """All receivers of foreign protocols, put together."""
 
-from pathlib import Path
-
-from collector.ingest.journal import Journal
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.receivers.grpc_services import grpc_handlers
@@ -12,17 +9,14 @@ from collector.receivers.otlp import Otlp
 from collector.receivers.span_writer import SpanWriter
 from collector.store.interface import Store
 
-JOURNAL = "journal-spans"
-"""Folder of unfinished batches of spans, inside the data folder."""
-
 
 class Receivers:
     """Translates what other profilers and tracers push; profiles go through `push` as our own windows do."""
 
-    def __init__(self, push: Push, store: Store, folder: Path, ledger: LossLedger, limits: Limits) -> None:
-        """`folder` is the collector's data folder. Raises StoreError, OSError."""
+    def __init__(self, push: Push, store: Store, ledger: LossLedger, limits: Limits) -> None:
+        """Raises StoreError."""
         self._inbox = Inbox(push, ledger)
-        self._spans = SpanWriter(store, Journal(folder / JOURNAL))
+        self._spans = SpanWriter(store)
         otlp = Otlp(self._inbox, self._spans, limits)
         self.http = HttpReceivers(self._inbox, otlp)
         self.grpc = grpc_handlers(self._inbox, otlp)

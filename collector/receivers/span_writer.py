@@ -1,17 +1,17 @@
-"""Stores batches of spans, each once: the counterpart of the committer (collector/ingest) for table `spans`.
+"""Stores batches of spans, each once.
 
-A batch is what one request has of one day, named by the request's content and the day. As there, batches gather for
-a moment, are noted in a journal with the tables' newest block numbers, and enter the tables in order.
+A batch is what one request has of one day, named by the hash of the request, which stands in every row. One insert
+enters table `spans` whole or not at all, so a batch is stored if and only if the table has a row of it: that is
+asked where an insert failed half-way, and where a request may come again from before this process began.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from collector.ingest.journal import Entry, Journal
 from collector.ingest.refusal import Later
 from collector.receivers.spans import Span, to_block
 from collector.store.columns import to_table
@@ -49,11 +49,11 @@ class _Waiting(NamedTuple):
 
 
 class SpanWriter:
-    """The only writer of tables spans and span_batches. `submit` is safe to call from several threads."""
+    """The only writer of table spans. `submit` is safe to call from several threads."""
 
-    def __init__(self, store: Store, journal: Journal, linger_s: float = LINGER_S) -> None:
-        """Finish what a crash interrupted and start; raises StoreError."""
-        self._store, self._journal, self._linger_s = store, journal, linger_s
+    def __init__(self, store: Store, linger_s: float = LINGER_S) -> None:
+        """Load what came lately and start; raises StoreError."""
+        self._store, self._linger_s = store, linger_s
         self._changed = threading.Condition()
         self._queue: list[_Waiting] = []
         self._pending: dict[BatchKey, Future[None]] = {}
@@ -62,9 +62,7 @@ class SpanWriter:
         self._abandon = threading.Event()
         self.stored = 0
         """Spans stored since start."""
-        for entry in journal.unfinished():
-            log.info("Finishing batch %d of spans, which was interrupted.", entry.number)
-            self._insert(entry, again=True)
+        self._all_since_s = time.time() - KNOWN_S
         self._known = self._load()
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
@@ -75,21 +73,24 @@ class SpanWriter:
         return self._thread.is_alive()
 
     def submit(self, key: BatchKey, spans: Sequence[Span]) -> "Future[None] | None":
-        """Queue a batch; None when it is stored already. Raises Later when the queue is full or closed."""
+        """Queue a batch (at least one span); the future is done when it is stored, None when it was before.
+
+        Raises Later when the queue is full or closed, StoreError.
+        """
         with self._changed:
-            if key in self._pending:
-                return self._pending[key]
-            if key in self._known:
-                return None
-        if self._is_stored(key, max(span.ts for span in spans)):
+            if key in self._known or key in self._pending:
+                return self._pending.get(key)
+        # None came before its newest span began, but for what clocks differ.
+        old = max(span.ts for span in spans) < self._all_since_s + _CLOCKS_S
+        if old and self._stored([key]):
             return None
         with self._changed:
+            if key in self._known or key in self._pending:
+                return self._pending.get(key)
             if self._stopping or not self.alive:
                 raise Later("The collector is stopping.")
             if self._queue and self._queued + len(spans) > QUEUE_SPANS:
                 raise Later("The collector has more spans to store than it can.", overloaded=True)
-            if key in self._pending or key in self._known:
-                return self._pending.get(key)
             future = self._pending[key] = Future()
             self._queue.append(_Waiting(key, spans, future))
             self._queued += len(spans)
@@ -121,9 +122,8 @@ class SpanWriter:
         """The next batches; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._stopping)
-            self._changed.wait_for(
-                lambda: self._stopping or self._queued >= BATCH_SPANS, timeout=self._linger_s
-            )
+            full = lambda: self._stopping or self._queued >= BATCH_SPANS  # noqa: E731
+            self._changed.wait_for(full, timeout=self._linger_s)
             count = spans = 0
             while count < len(self._queue) and (not count or spans < BATCH_SPANS):
                 spans += len(self._queue[count].spans)
@@ -133,89 +133,60 @@ class SpanWriter:
             return taken
 
     def _commit(self, batches: list[_Waiting]) -> None:
-        """Store batches of one day."""
-        try:
-            entry = self._note(batches)
-        except (OSError, StoreError) as error:
-            log.error("Cannot store %d batches of spans: %s", len(batches), error)
-            self._finish(batches, Later(f"The collector cannot store now: {error}", retry_ms=5000))
-            return
-        if self._store_entry(entry):
-            self.stored += sum(len(each.spans) for each in batches)
-            self._finish(batches, None)
-
-    def _note(self, batches: list[_Waiting]) -> Entry:
-        blocks = {
-            "spans": to_block([span for each in batches for span in each.spans]),
-            "span_batches": {
-                "ts": [each.key.day * _DAY_S for each in batches],
-                "batch": [each.key.number for each in batches],
-                "spans": [len(each.spans) for each in batches],
-                "received_at": [int(time.time())] * len(batches),
-            },
-        }
-        tables = {name: to_table(block, self._store.schema(name)) for name, block in blocks.items()}
-        return self._journal.write(self._store.newest_blocks(), tables)
-
-    def _store_entry(self, entry: Entry) -> bool:
-        """Insert until both tables have it; false when the collector stops before."""
-        retry_s, again = _FIRST_RETRY_S, False
+        """Insert batches of one day until the store has them, or the collector stops."""
+        retry_s, left = _FIRST_RETRY_S, batches
         while True:
             try:
-                self._insert(entry, again)
-                return True
+                if left is not batches:
+                    done = self._stored([each.key for each in batches])
+                    left = [each for each in batches if each.key not in done]
+                self._insert(left)
+                break
             except StoreError as error:
                 log.error("Cannot store spans yet, retrying: %s", error)
+                left = []
             if self._abandon.wait(retry_s):
-                return False
-            retry_s, again = min(2 * retry_s, _LONGEST_RETRY_S), True
+                return
+            retry_s = min(2 * retry_s, _LONGEST_RETRY_S)
+        self.stored += sum(len(each.spans) for each in batches)
+        self._finish(batches)
 
-    def _insert(self, entry: Entry, again: bool) -> None:
-        """Insert a noted batch; `again` when tables may have it already (see collector/ingest/journal.py)."""
-        newest = self._store.newest_blocks() if again else {}
-        for name, table in entry.tables.items():
-            if not again or newest.get(name, 0) <= entry.newest_blocks.get(name, 0):
-                self._store.insert(name, table, f"{entry.token}-{name}")
-        self._journal.remove(entry)
+    def _insert(self, batches: list[_Waiting]) -> None:
+        if not batches:
+            return
+        rows = [(span, each.key.number) for each in batches for span in each.spans]
+        block = to_block([span for span, _ in rows], [number for _, number in rows])
+        token = "-".join(f"{each.key.number:x}" for each in batches[:4])
+        self._store.insert("spans", to_table(block, self._store.schema("spans")), f"{token}-{len(rows)}")
 
-    def _finish(self, batches: list[_Waiting], error: Later | None) -> None:
+    def _finish(self, batches: list[_Waiting]) -> None:
         with self._changed:
             for each in batches:
                 self._pending.pop(each.key)
-                if not error:
-                    self._known[each.key] = None
+                self._known[each.key] = None
             while len(self._known) > MAX_KNOWN:
                 del self._known[next(iter(self._known))]
                 self._all_since_s = time.time()
         for each in batches:
-            if error:
-                each.future.set_exception(error)
-            else:
-                each.future.set_result(None)
+            each.future.set_result(None)
 
     def _load(self) -> dict[BatchKey, None]:
-        """The batches of the last hour."""
-        self._all_since_s = time.time() - KNOWN_S
+        """The batches with spans of the last hour: a newer one cannot have come before that."""
+        sql = "SELECT DISTINCT toRelativeDayNum(ts) AS day, batch FROM spans WHERE ts >= toDateTime(%(from)s)"
+        rows = self._store.query((sql, {"from": int(self._all_since_s)}))
+        pairs = zip(rows["day"].tolist(), rows["batch"].tolist(), strict=True)
+        return {BatchKey(int(day), int(number)): None for day, number in pairs}
+
+    def _stored(self, keys: Iterable[BatchKey]) -> set[BatchKey]:
+        """Those of the batches, of one day, that the store has."""
+        wanted = list(keys)
+        start_s = wanted[0].day * _DAY_S
         rows = self._store.query(
             (
-                "SELECT toUInt32(ts) AS at, batch FROM span_batches WHERE received_at >= toDateTime(%(from)s)",
-                {"from": int(self._all_since_s)},
+                "SELECT DISTINCT batch FROM spans WHERE ts >= toDateTime(%(from)s)"
+                " AND ts < toDateTime(%(to)s) AND batch IN %(batches)s",
+                {"from": start_s, "to": start_s + _DAY_S, "batches": [key.number for key in wanted]},
             )
         )
-        pairs = zip(rows["at"].tolist(), rows["batch"].tolist(), strict=True)
-        return {BatchKey(at // _DAY_S, number): None for at, number in pairs}
-
-    def _is_stored(self, key: BatchKey, newest_s: int) -> bool:
-        """Whether the store has a batch that may have come before those in memory.
-
-        None came before its newest span began, but for what clocks differ.
-        """
-        if newest_s >= self._all_since_s + _CLOCKS_S:
-            return False
-        rows = self._store.query(
-            (
-                "SELECT count() AS n FROM span_batches WHERE ts = toDateTime(%(ts)s) AND batch = %(batch)s",
-                {"ts": key.day * _DAY_S, "batch": key.number},
-            )
-        )
-        return bool(rows["n"][0])
+        found = set(rows["batch"].tolist())
+        return {key for key in wanted if key.number in found}

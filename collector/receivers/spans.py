@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
@@ -187,6 +188,7 @@ def by_day(spans: Iterable[Span]) -> Iterator[tuple[int, list[Span]]]:
     yield from days.items()
 
 
-def to_block(spans: Sequence[Span]) -> dict[str, Any]:
-    """The columns of these spans (at least one)."""
-    return {name: list(column) for name, column in zip(Span._fields, zip(*spans, strict=True), strict=True)}
+def to_block(spans: Sequence[Span], batches: Sequence[int]) -> dict[str, Any]:
+    """The columns of these spans (at least one) and of the batch that each came with."""
+    columns = zip(Span._fields, zip(*spans, strict=True), strict=True)
+    return {name: list(column) for name, column in columns} | {"batch": np.array(batches, np.uint64)}
