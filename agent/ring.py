@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from agent.samples import U64, Captures, Stacks, empty
+from agent.samples import U64, Captures, Stacks, UserEnd, empty
 from fleetprof.losses import DropReason, Losses
 from fleetprof.profile_types import ProfileType
 
@@ -108,9 +108,19 @@ class RingBuffer:
 CAPTURE = np.dtype(
     [("time_ns", "<u8"), ("value_ns", "<u8"), ("runq_ns", "<u8"), ("pid", "<u4"), ("tid", "<u4"),
      ("type", "u1"), ("wait", "u1"), ("truncated", "u1"), ("unreadable", "u1"),
-     ("user_depth", "<u2"), ("kernel_depth", "<u2"), ("comm", "S16")]
+     ("user_depth", "<u2"), ("kernel_depth", "u1"), ("user_end", "u1"), ("comm", "S16")]
 )  # fmt: skip
 """`struct fp_capture` of bpf/capture.h up to its addresses."""
+
+
+LOSS_OF_END = {
+    UserEnd.NO_TABLE: DropReason.STACK_BROKEN_OFF,
+    UserEnd.NO_RULE: DropReason.STACK_BROKEN_OFF,
+    UserEnd.UNREADABLE: DropReason.STACK_BROKEN_OFF,
+    UserEnd.BUDGET: DropReason.UNWIND_MEMORY,
+    UserEnd.NEW: DropReason.UNWIND_NEW,
+}
+"""Of stacks that do not reach their thread's root; DEPTH is marked as truncated too."""
 
 
 def captures_of(content: Bytes, starts: Positions, lengths: Positions) -> tuple[Captures, Losses]:
@@ -133,6 +143,8 @@ def captures_of(content: Bytes, starts: Positions, lengths: Positions) -> tuple[
             DropReason.MALFORMED: len(starts) - len(records),
         }
     )
+    for end, reason in LOSS_OF_END.items():
+        losses[reason] += int(np.count_nonzero(records["user_end"] == end))
     return _rows(content, records, first), +losses
 
 
@@ -160,6 +172,7 @@ def _rows(content: Bytes, records: npt.NDArray[np.void], first: Positions) -> Ca
         count=np.ones(len(rows), np.uint32),
         value_ns=np.where(is_runq, rows["runq_ns"], rows["value_ns"]),
         truncated=rows["truncated"] != 0,
+        user_end=rows["user_end"],
         user=_stacks(words, first[order] // 8, user_depth),
         kernel=_stacks(words, first[order] // 8 + user_depth, kernel_depth),
     )

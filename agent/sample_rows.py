@@ -20,6 +20,7 @@ def take(captures: Captures, rows: Rows) -> Captures:
         count=captures.count[rows],
         value_ns=captures.value_ns[rows],
         truncated=captures.truncated[rows],
+        user_end=captures.user_end[rows],
         user=take_stacks(captures.user, rows),
         kernel=take_stacks(captures.kernel, rows),
     )

@@ -5,6 +5,7 @@ symbolizer turns addresses into frames and the aggregator groups rows by series 
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,22 @@ class Stacks:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+
+class UserEnd(IntEnum):
+    """Why a user stack has no more frames than it has: enum fp_end of bpf/capture.h."""
+
+    UNKNOWN = 0
+    """The kernel walked along frame pointers, which does not tell."""
+    ROOT = 1
+    """The thread's outermost frame."""
+    DEPTH = 2
+    NO_TABLE = 3
+    NO_RULE = 4
+    UNREADABLE = 5
+    BUDGET = 6
+    NEW = 7
+    """As UNKNOWN: the process was not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,8 @@ class Captures:
     value_ns: U64
     """Weight: CPU rows count x period, waits their unbiased weight."""
     truncated: npt.NDArray[np.bool_]
+    user_end: U8
+    """A UserEnd."""
     user: Stacks
     kernel: Stacks
 
@@ -100,7 +119,7 @@ def concat(parts: list[Captures]) -> Captures:
         return empty()
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("pid", "tid", "comm", "type", "wait", "time_ns", "count", "value_ns", "truncated")
+        for name in ("pid", "tid", "comm", "type", "wait", "time_ns", "count", "value_ns", "truncated", "user_end")
     }
     return Captures(
         **columns,
@@ -122,6 +141,7 @@ def empty() -> Captures:
         count=u32,
         value_ns=u64,
         truncated=np.empty(0, np.bool_),
+        user_end=u8,
         user=no_stacks(0),
         kernel=no_stacks(0),
     )

@@ -223,6 +223,7 @@ def _unsampled(threads: ThreadTimes, cells: _Cells, missing_ns: I64) -> Captures
         count=np.zeros(len(row), np.uint32),
         value_ns=value_ns.astype(np.uint64),
         truncated=np.zeros(len(row), np.bool_),
+        user_end=np.zeros(len(row), np.uint8),
         user=no_stacks(len(row)),
         kernel=no_stacks(len(row)),
     )

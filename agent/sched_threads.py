@@ -158,6 +158,7 @@ def _open_waits(rows: Records, open_ns: I64, stacks: Stacks) -> Captures:
         count=np.ones(len(rows), np.uint32),
         value_ns=open_ns[waiting].astype(np.uint64),
         truncated=np.zeros(len(rows), np.bool_),
+        user_end=np.zeros(len(rows), np.uint8),
         user=no_stacks(len(rows)),
         kernel=take_stacks(stacks, waiting),
     )

@@ -6,6 +6,9 @@
  * compile the very same body. The idle task is left out: it is a share of time that no code used. */
 #include "compat.h"
 #include "capture.h"
+#ifdef FP_UNWIND
+#include "unwind.h"
+#endif
 
 /* Nanoseconds that one sample stands for. */
 FP_CONSTANT(__u64, period_ns, 10101010)
@@ -17,9 +20,9 @@ FP_CONSTANT(__u32, filter_pids, 0)
 enum cpu_loss { CPU_LOST_RING_FULL, CPU_LOSSES };
 
 /* Samples on their way to the agent. Sized by the loader: 256 KiB for each CPU at 99 Hz, which holds over a second
- * of the deepest stacks (2,096 bytes with the header) or 8 s of usual ones (300 bytes). */
+ * of the deepest stacks without unwinding (2,096 bytes with the header) or 8 s of usual ones (300 bytes). */
 FP_RING(captures)
-/* Where a record is put together: 2,088 bytes for each possible CPU; the BPF stack holds 512. */
+/* Where a record is put together: 5,168 bytes for each possible CPU; the BPF stack holds 512. */
 FP_SCRATCH(scratch, struct fp_capture)
 /* Counts by enum cpu_loss, only ever added to: 8 bytes. */
 FP_COUNTERS(losses, CPU_LOSSES)
@@ -49,6 +52,18 @@ static __always_inline __u64 read_stack(void *ctx, struct fp_capture *capture, v
 	return bytes;
 }
 
+/* Copies the user stack to capture->addrs and returns its bytes. */
+static __always_inline __u64 read_user_stack(void *ctx, struct fp_capture *capture)
+{
+#ifdef FP_UNWIND
+	__u64 depth = unwind_user(ctx, capture);
+	FP_OPAQUE(depth);
+	if (depth && depth <= FP_MAX_USER_DEPTH)
+		return 8 * depth;
+#endif
+	return read_stack(ctx, capture, capture->addrs, BPF_F_USER_STACK, 1);
+}
+
 FP_PROGRAM("perf_event", sample_cpu, struct bpf_perf_event_data)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -70,9 +85,10 @@ FP_PROGRAM("perf_event", sample_cpu, struct bpf_perf_event_data)
 	capture->wait = 0;
 	capture->truncated = 0;
 	capture->unreadable = 0;
+	capture->user_end = 0;
 	bpf_get_current_comm(capture->comm, sizeof(capture->comm));
 
-	__u64 user = read_stack(ctx, capture, capture->addrs, BPF_F_USER_STACK, 1);
+	__u64 user = read_user_stack(ctx, capture);
 	__u64 kernel = read_stack(ctx, capture, (char *)capture->addrs + user, 0, 2);
 	capture->user_depth = user / 8;
 	capture->kernel_depth = kernel / 8;

@@ -33,7 +33,7 @@ struct {
 	__type(value, struct cpu);
 } cpus SEC(".maps");
 
-/* Where captures are put together: 2,088 bytes for each possible CPU. */
+/* Where captures are put together: 5,168 bytes for each possible CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -105,6 +105,7 @@ static __always_inline struct fp_capture *capture_current(void *ctx, struct task
 	capture->type = FP_OFFCPU;
 	capture->truncated = 0;
 	capture->unreadable = 0;
+	capture->user_end = 0;
 	bpf_get_current_comm(capture->comm, sizeof(capture->comm));
 	__u64 user = 0;
 	if (!(task->flags & PF_KTHREAD))

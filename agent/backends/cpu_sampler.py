@@ -13,6 +13,8 @@ from fleetprof.losses import DropReason, Losses
 
 MAX_DEPTH = 127
 """FP_MAX_DEPTH of bpf/capture.h."""
+MAX_USER_DEPTH = 512
+"""FP_MAX_USER_DEPTH of bpf/capture.h: of a user stack that was unwound by tables."""
 _MAX_STACK = Path("/proc/sys/kernel/perf_event_max_stack")
 _RING_BYTES = 256 * 1024
 

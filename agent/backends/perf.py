@@ -122,6 +122,7 @@ class PerfBackend:
             count=np.ones(rows, np.uint32),
             value_ns=np.full(rows, self.period_ns, np.uint64),
             truncated=np.zeros(rows, np.bool_),
+            user_end=np.zeros(rows, np.uint8),
             user=samples.user,
             kernel=samples.kernel,
         )

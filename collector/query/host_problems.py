@@ -17,7 +17,12 @@ COST_SECONDS = 300
 LOSS_SHARE = 0.01
 """Of the captured samples; some losses of single samples are usual everywhere."""
 
-_OF_SAMPLES = frozenset(range(DropReason.RING_FULL, DropReason.PROCESS_LIMIT + 1))
+_OF_SAMPLES = frozenset(
+    {
+        *range(DropReason.RING_FULL, DropReason.PROCESS_LIMIT + 1),
+        *range(DropReason.STACK_BROKEN_OFF, DropReason.UNWIND_MEMORY + 1),
+    }
+)
 """Reasons that count samples, threads or processes; the others count whole windows and requests."""
 
 

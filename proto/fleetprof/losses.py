@@ -25,6 +25,9 @@ class DropReason(IntEnum):
     REJECTED = 12
     WINDOW_MISSED = 13
     SPOOL_DAMAGED = 14
+    STACK_BROKEN_OFF = 15
+    UNWIND_NEW = 16
+    UNWIND_MEMORY = 17
     MALFORMED = 20
     TOO_LARGE = 21
     TOO_OLD = 22
@@ -61,6 +64,12 @@ _EXPLANATIONS = {
     DropReason.REJECTED: "Windows that the collector refused for good.",
     DropReason.WINDOW_MISSED: "Windows that the agent could not close in time.",
     DropReason.SPOOL_DAMAGED: "Windows that waited on the agent's disk and could not be read back.",
+    DropReason.STACK_BROKEN_OFF: "Stacks kept without their outermost frames because code on them has neither "
+    "unwind tables nor frame pointers.",
+    DropReason.UNWIND_NEW: "Stacks walked along frame pointers only because their process was too new to have "
+    "its unwind tables loaded.",
+    DropReason.UNWIND_MEMORY: "Stacks kept without their outermost frames because the memory for unwind tables "
+    "was used up.",
     DropReason.MALFORMED: "Requests or parts of them that could not be understood.",
     DropReason.TOO_LARGE: "Requests larger than the collector's limit.",
     DropReason.TOO_OLD: "Windows older than the store keeps.",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.backends.bcc import find_bcc, load
-from agent.backends.cpu_sampler import MAX_DEPTH, CpuSettings
+from agent.backends.cpu_sampler import MAX_DEPTH, MAX_USER_DEPTH, CpuSettings
 from agent.backends.interface import BackendOptions
 from agent.kernel_btf import Btf
 from agent.libbpf import OBJECTS, BpfObject, verified_instructions
@@ -22,6 +22,7 @@ BPF = Path(__file__).parents[2] / "bpf"
 VARIANTS = [
     ("cpu.bpf.o", {}),
     ("cpu.bpf.o", {"filter_pids": 1, "stack_bytes": 8}),
+    ("cpu_unwind.bpf.o", {}),
     *(("sched.bpf.o", {"stacks": stacks}) for stacks in (0, 1, 2)),
 ]
 
@@ -55,7 +56,7 @@ def test_the_record_has_one_layout_in_c_and_numpy() -> None:
         name: offset for name, offset in offsets.items() if name != "addrs"
     }
     assert offsets["addrs"] == CAPTURE.itemsize
-    assert size == CAPTURE.itemsize + 2 * MAX_DEPTH * 8
+    assert size == CAPTURE.itemsize + (MAX_USER_DEPTH + MAX_DEPTH) * 8
 
 
 def test_the_shipped_objects_hold_types_but_no_debug_information() -> None:

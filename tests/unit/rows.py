@@ -40,6 +40,7 @@ def captures(rows: Sequence[Row]) -> Captures:
         count=column("count", np.uint32),
         value_ns=column("value_ns", np.uint64),
         truncated=np.zeros(len(rows), np.bool_),
+        user_end=np.zeros(len(rows), np.uint8),
         user=stacks([row.user for row in rows]),
         kernel=stacks([row.kernel for row in rows]),
     )

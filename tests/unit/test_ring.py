@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.ring import CAPTURE, RingBuffer, captures_of
-from agent.samples import Captures
+from agent.ring import CAPTURE, LOSS_OF_END, RingBuffer, captures_of
+from agent.samples import Captures, UserEnd
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import ProfileType
 
@@ -115,6 +115,7 @@ class Sample:
     pid: int
     comm: bytes
     unreadable: int
+    user_end: int
     user: list[int]
     kernel: list[int]
 
@@ -123,6 +124,7 @@ class Sample:
         head["time_ns"], head["value_ns"], head["runq_ns"] = 7, self.value_ns, self.runq_ns
         head["pid"], head["tid"], head["type"], head["wait"] = self.pid, self.pid + 1, self.type, 5
         head["truncated"], head["unreadable"] = len(self.user) == 127, self.unreadable
+        head["user_end"] = self.user_end
         head["user_depth"], head["kernel_depth"], head["comm"] = len(self.user), len(self.kernel), self.comm
         return head.tobytes() + np.array(self.user + self.kernel, np.uint64).tobytes()
 
@@ -146,6 +148,7 @@ samples = st.builds(
     pid=st.integers(1, 2**31),
     comm=st.binary(max_size=15).map(lambda name: name.replace(b"\0", b"x")),
     unreadable=st.integers(0, 3),
+    user_end=st.sampled_from(UserEnd),
     user=addresses,
     kernel=addresses,
 )
@@ -183,6 +186,8 @@ def test_records_become_rows_and_waits_become_two(given_samples: list[Sample]) -
     assert others == wanted, "rows keep the order of their records"
     assert losses[DropReason.STACK_UNREADABLE] == sum(sample.unreadable > 0 for sample in given_samples)
     assert losses[DropReason.STACK_TRUNCATED] == sum(len(sample.user) == 127 for sample in given_samples)
+    for reason in set(LOSS_OF_END.values()):
+        assert losses[reason] == sum(LOSS_OF_END.get(sample.user_end) == reason for sample in given_samples)
     assert captures.count.tolist() == [1] * len(captures)
 
 
@@ -211,6 +216,6 @@ def test_no_content_breaks_the_parser(content: bytes, places: list[int]) -> None
 
 @pytest.mark.parametrize("comm", [b"", b"short", b"fifteen bytes!!"])
 def test_thread_names_end_at_their_zero(comm: bytes) -> None:
-    sample = Sample(ProfileType.CPU, 1, 0, 1, comm, 0, [1], [])
+    sample = Sample(ProfileType.CPU, 1, 0, 1, comm, 0, 0, [1], [])
     captures, _ = captures_of(*laid_out([sample.packed()]))
     assert captures.comm.tolist() == [comm]

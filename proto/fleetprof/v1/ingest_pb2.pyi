@@ -45,6 +45,9 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_REJECTED: _ClassVar[DropReason]
     DROP_REASON_WINDOW_MISSED: _ClassVar[DropReason]
     DROP_REASON_SPOOL_DAMAGED: _ClassVar[DropReason]
+    DROP_REASON_STACK_BROKEN_OFF: _ClassVar[DropReason]
+    DROP_REASON_UNWIND_NEW: _ClassVar[DropReason]
+    DROP_REASON_UNWIND_MEMORY: _ClassVar[DropReason]
     DROP_REASON_MALFORMED: _ClassVar[DropReason]
     DROP_REASON_TOO_LARGE: _ClassVar[DropReason]
     DROP_REASON_TOO_OLD: _ClassVar[DropReason]
@@ -83,6 +86,9 @@ DROP_REASON_QUEUE_FULL: DropReason
 DROP_REASON_REJECTED: DropReason
 DROP_REASON_WINDOW_MISSED: DropReason
 DROP_REASON_SPOOL_DAMAGED: DropReason
+DROP_REASON_STACK_BROKEN_OFF: DropReason
+DROP_REASON_UNWIND_NEW: DropReason
+DROP_REASON_UNWIND_MEMORY: DropReason
 DROP_REASON_MALFORMED: DropReason
 DROP_REASON_TOO_LARGE: DropReason
 DROP_REASON_TOO_OLD: DropReason

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Walks a user stack by unwind tables (unwind_tables.h), and by frame pointers through code that has none.
+ *
+ * The walk follows what a debugger does with .eh_frame, cut down to the registers that lead on: instruction pointer,
+ * stack pointer, frame pointer and a third one (rbx; the link register on arm64). It needs bpf_loop (Linux 5.17). */
+#ifndef FLEETPROF_UNWIND_H
+#define FLEETPROF_UNWIND_H
+
+#include "capture.h"
+#include "unwind_registers.h"
+#include "unwind_tables.h"
+
+#define MAPPING_STEPS 14 /* 8,192 mappings and one more step */
+#define LINE_STEPS 13	 /* a page's rows lie in at most 4,096 lines and one */
+
+const volatile __u32 unwind_depth = FP_MAX_USER_DEPTH;
+
+struct walk {
+	struct fp_capture *capture;
+	struct registers now;
+	/* The mapping that was found last. */
+	__u64 start, end, base;
+	__u32 table;
+	__u32 first, count; /* the process's mappings */
+	__u32 depth;
+	__u8 exact; /* `now.ip` was interrupted; else it is a return address, one behind the call */
+	__u8 why;   /* enum fp_end */
+};
+
+static __always_inline bool read_word(__u64 *value, __u64 addr)
+{
+	return !bpf_probe_read_user(value, sizeof(*value), (void *)addr);
+}
+
+static __always_inline bool find_mapping(struct walk *walk, __u64 addr)
+{
+	if (addr - walk->start < walk->end - walk->start)
+		return true;
+	__u32 low = 0, high = walk->count;
+	for (int i = 0; i < MAPPING_STEPS; i++) {
+		if (low + 1 >= high)
+			break;
+		__u32 middle = (low + high) / 2, key = walk->first + middle;
+		struct fp_mapping *mapping = bpf_map_lookup_elem(&unwind_mappings, &key);
+		if (!mapping)
+			return false;
+		if (mapping->start <= addr)
+			low = middle;
+		else
+			high = middle;
+	}
+	__u32 key = walk->first + low;
+	struct fp_mapping *mapping = bpf_map_lookup_elem(&unwind_mappings, &key);
+	if (!mapping || addr - mapping->start >= mapping->end - mapping->start)
+		return false;
+	walk->start = mapping->start;
+	walk->end = mapping->end;
+	walk->base = mapping->base;
+	walk->table = mapping->table;
+	return true;
+}
+
+static __always_inline __u32 directory_entry(void *lines, struct fp_table *table, __u32 page)
+{
+	__u32 key = table->directory_line + page / FP_ROWS_PER_LINE;
+	struct fp_line *line = bpf_map_lookup_elem(lines, &key);
+	return line ? line->rows[page & (FP_ROWS_PER_LINE - 1)] : 0;
+}
+
+/* The last row of a line that does not begin after `wanted`. Without branches, which the verifier would follow one by
+ * one: a row is after it if the difference is negative. */
+static __always_inline __u32 row_in(struct fp_line *line, __u32 wanted)
+{
+	__u64 after = 0;
+#pragma unroll
+	for (int i = 1; i < FP_ROWS_PER_LINE; i++) {
+		__u64 difference = (__u64)wanted - line->rows[i];
+		FP_OPAQUE(difference); /* or clang makes a branch of it */
+		after += difference >> 63;
+	}
+	__u64 last = FP_ROWS_PER_LINE - 1 - after;
+	FP_OPAQUE(last); /* or clang leaves the bound out, which the verifier wants to see */
+	return line->rows[last & (FP_ROWS_PER_LINE - 1)];
+}
+
+/* The rule for an address in the mapping that was found last; NULL where there is none, with walk->why set if that
+ * is not for lack of a table. */
+static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
+{
+	__u32 key = walk->table, zero = 0;
+	if (key == FP_OVER_BUDGET)
+		walk->why = FP_END_BUDGET;
+	void *lines = bpf_map_lookup_elem(&unwind_tables, &key);
+	if (!lines)
+		return NULL;
+	__u64 *used = bpf_map_lookup_elem(&unwind_used, &key);
+	if (used)
+		*used = walk->capture->time_ns >> 30;
+	struct fp_line *line = bpf_map_lookup_elem(lines, &zero);
+	if (!line)
+		return NULL;
+	struct fp_table *table = &line->table;
+	__u64 offset = addr - walk->base;
+	__u32 page = offset >> FP_PAGE_BITS;
+	if (offset >> FP_PAGE_BITS >= table->pages)
+		return NULL;
+	__u32 low = directory_entry(lines, table, page), high = directory_entry(lines, table, page + 1);
+	__u32 wanted = offset << 16 | 0xffff, rules_line = table->rules_line;
+	for (int i = 0; i < LINE_STEPS; i++) {
+		if (low + 1 >= high)
+			break;
+		__u32 middle = (low + high) / 2;
+		line = bpf_map_lookup_elem(lines, &middle);
+		if (!line)
+			return NULL;
+		if (line->rows[0] <= wanted)
+			low = middle;
+		else
+			high = middle;
+	}
+	line = bpf_map_lookup_elem(lines, &low);
+	if (!line)
+		return NULL;
+	__u32 number = row_in(line, wanted) & 0xffff;
+	key = rules_line + number / FP_RULES_PER_LINE;
+	line = bpf_map_lookup_elem(lines, &key);
+	return line ? &line->rules[number & (FP_RULES_PER_LINE - 1)] : NULL;
+}
+
+/* Goes to the caller by a frame record, {caller's frame pointer, return address}, if the frame pointer leads to one
+ * that returns into code of this process. Returns whether the walk is over. */
+static __always_inline long by_frame_pointer(struct walk *walk)
+{
+	__u64 record[2], fp = walk->now.fp;
+	if (!fp && walk->depth > 1) {
+		walk->why = FP_END_ROOT; /* the ABI's mark of the outermost frame */
+		return 1;
+	}
+	if (!walk->why)
+		walk->why = FP_END_NO_TABLE;
+	if ((fp & 7) || bpf_probe_read_user(record, sizeof(record), (void *)fp))
+		return 1;
+	if (!record[1] && walk->depth > 1) {
+		walk->why = FP_END_ROOT;
+		return 1;
+	}
+	if (!find_mapping(walk, record[1] - 1))
+		return 1;
+	walk->now.ip = record[1];
+	walk->now.sp = fp + sizeof(record);
+	walk->now.fp = record[0];
+	walk->exact = 0;
+	walk->why = FP_END_UNKNOWN;
+	return 0;
+}
+
+static __always_inline bool scratch_register(struct registers *now, __u8 number, __u64 *value)
+{
+	static const __u8 numbers[] = SCRATCH_NUMBERS;
+	for (int i = 0; i < 3; i++)
+		if (number == numbers[i])
+			*value = now->scratch[i];
+	return *value;
+}
+
+static __always_inline bool frame_address(struct walk *walk, struct fp_rule *rule, __u64 *cfa)
+{
+	struct registers *now = &walk->now;
+	__s64 offset = rule->cfa_offset;
+	switch (rule->cfa) {
+	case FP_CFA_SP: *cfa = now->sp + offset; return true;
+	case FP_CFA_FP: *cfa = now->fp + offset; return true;
+	case FP_CFA_THIRD: *cfa = now->third + offset; return true;
+	case FP_CFA_PLT: *cfa = now->sp + 8 + ((now->ip & 15) >= (__u64)offset ? 8 : 0); return true;
+	case FP_CFA_SIGNAL: return read_word(cfa, now->sp + offset);
+	case FP_CFA_REG: return walk->depth == 1 && scratch_register(now, rule->extra, cfa) && (*cfa += offset);
+	case FP_CFA_AT_FP:
+	case FP_CFA_AT_SP:
+		if (!read_word(cfa, (rule->cfa == FP_CFA_AT_FP ? now->fp : now->sp) + offset))
+			return false;
+		*cfa += 8ULL * rule->extra;
+		return true;
+	}
+	return false;
+}
+
+/* The caller's value of a register that is `value` in the callee. One that is lost becomes 0. */
+static __always_inline bool restore(struct walk *walk, __u64 cfa, __u8 at, __s64 offset, __u64 *value)
+{
+	switch (at) {
+	case FP_AT_SAME: return true;
+	case FP_AT_CFA: return read_word(value, cfa + offset);
+	case FP_AT_FP: return read_word(value, walk->now.fp + offset);
+	case FP_AT_SP: return read_word(value, walk->now.sp + offset);
+	}
+	*value = 0;
+	return true;
+}
+
+#if defined(__TARGET_ARCH_arm64)
+/* Pointer authentication keeps its signature in the bits above the address. */
+#define ADDRESS_BITS ((1ULL << 48) - 1)
+static __always_inline bool return_address(struct walk *walk, struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
+{
+	if (rule->third == FP_AT_SAME && !walk->exact)
+		return false; /* the link register is the leaf's */
+	*ra = third & ADDRESS_BITS;
+	return true;
+}
+#else
+static __always_inline bool return_address(struct walk *walk, struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
+{
+	__u64 at = rule->cfa == FP_CFA_SIGNAL ? walk->now.sp + rule->cfa_offset + 8 : cfa - 8;
+	return read_word(ra, at);
+}
+#endif
+
+/* Goes to the caller by a rule. Returns whether the walk is over. */
+static __always_inline long by_rule(struct walk *walk, struct fp_rule *rule)
+{
+	__u64 cfa = 0, ra = 0, fp = walk->now.fp, third = walk->now.third;
+	walk->why = FP_END_NO_RULE;
+	if (rule->cfa == FP_CFA_END) {
+		walk->why = FP_END_ROOT;
+		return 1;
+	}
+	if (!frame_address(walk, rule, &cfa))
+		return 1;
+	walk->why = FP_END_UNREADABLE;
+	/* A stack grows downwards, so each caller lies above; a signal may have changed the stack. */
+	if (cfa <= walk->now.sp && rule->cfa != FP_CFA_SIGNAL)
+		if (walk->depth > 1 || cfa != walk->now.sp)
+			return 1;
+	if (!restore(walk, cfa, rule->fp, rule->fp_offset, &fp) ||
+	    !restore(walk, cfa, rule->third, rule->third_offset, &third) ||
+	    !return_address(walk, rule, cfa, third, &ra))
+		return 1;
+	if (!ra) {
+		walk->why = FP_END_ROOT;
+		return 1;
+	}
+	walk->why = FP_END_UNKNOWN;
+	walk->exact = rule->cfa == FP_CFA_SIGNAL;
+	walk->now.ip = ra;
+	walk->now.sp = cfa;
+	walk->now.fp = fp;
+	walk->now.third = third;
+	return 0;
+}
+
+/* Records a frame and goes to its caller. */
+static long walk_frame(__u32 i, struct walk *walk)
+{
+	if (i >= FP_MAX_USER_DEPTH)
+		return 1;
+	/* Who reads a stack takes one from all addresses but the first: an interrupted one gets it beforehand. */
+	walk->capture->addrs[i] = walk->now.ip + (i && walk->exact);
+	walk->depth = i + 1;
+	__u64 addr = walk->now.ip - !walk->exact;
+	walk->why = FP_END_UNKNOWN;
+	struct fp_rule *rule = find_mapping(walk, addr) ? find_rule(walk, addr) : NULL;
+	if (!rule || rule->cfa == FP_CFA_NONE)
+		return by_frame_pointer(walk);
+	return by_rule(walk, rule);
+}
+
+/* Walks the user stack of the current thread into capture->addrs and returns its depth; 0 where there are no tables
+ * for it, or no registers to begin from. `capture->user_end` says why the walk ended. */
+static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct fp_capture *capture)
+{
+	__u32 pid = capture->pid;
+	struct fp_process *process = bpf_map_lookup_elem(&unwind_processes, &pid);
+	struct walk walk = { .capture = capture, .exact = 1 };
+	if (!user_registers(ctx, &walk.now))
+		return 0;
+	if (!process) {
+		capture->user_end = FP_END_NEW;
+		return 0;
+	}
+	walk.first = process->first;
+	walk.count = process->count;
+	bpf_loop(unwind_depth, walk_frame, &walk, 0);
+	if (walk.why == FP_END_UNKNOWN) {
+		walk.why = FP_END_DEPTH;
+		capture->truncated = 1;
+	}
+	capture->user_end = walk.why;
+	return walk.depth;
+}
+
+#endif
