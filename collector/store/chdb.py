@@ -127,6 +127,14 @@ class ChdbStore:
         found = self.query((_NEWEST_BLOCKS, {}))
         return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
 
+    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
+        """Nothing to do: who opened the folder is the only one; see `Store.own`."""
+
+    @property
+    def owned(self) -> bool:
+        """Always true: nobody can take the folder from its process."""
+        return True
+
     def close(self) -> None:
         """Wait for running statements, then release the folder; more calls do nothing."""
         if self._closed:

@@ -39,6 +39,10 @@ class StoreAway(StoreError):
     """The server cannot be reached, or the connection broke: what was asked may have happened or not."""
 
 
+class StoreTaken(StoreError):
+    """Another collector has the store, or has taken it over: this one must not write."""
+
+
 class StoreRefused(StoreError):
     """The server does not let us do this: login, rights, database. Later does not help."""
 

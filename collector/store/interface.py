@@ -1,5 +1,6 @@
 """What every place of storage offers: run a statement with parameters, insert columns, close."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -63,6 +64,19 @@ class Store(Protocol):
         A single writer that noted this before an insert can tell afterwards, even after kill -9, whether the
         insert was committed. Empty where there can be other writers: there, tokens do it.
         """
+        ...
+
+    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
+        """Become the only collector that writes, until `close`; who only reads need not.
+
+        `holder` is this collector's name across restarts. While another one has the store: raises StoreTaken,
+        or with `wait` takes over when that one is gone, unless `stopping` is set before (StoreTaken too).
+        """
+        ...
+
+    @property
+    def owned(self) -> bool:
+        """False once another collector has taken over: inserts raise StoreTaken from then on."""
         ...
 
     def close(self) -> None:

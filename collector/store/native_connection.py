@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
-from clickhouse_driver import errors
 from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock
 from clickhouse_driver.connection import Connection
 from clickhouse_driver.protocol import ServerPacketTypes
@@ -67,15 +66,11 @@ class NativeConnection(Connection):  # type: ignore[misc]
         """Run `INSERT INTO … VALUES` with the rows of `table` as one block.
 
         `registered` is called when the server lists the statement among its processes and before it has any
-        data; an error that it raises ends the insert without a row, and the connection.
+        data. After an error that it raises the caller must disconnect, which ends the insert without a row.
         """
         self._send(sql, settings, query_id)
         types = self._sample()
-        try:
-            registered()
-        except errors.Error:
-            self.disconnect()
-            raise
+        registered()
         self.send_data(_Encoded(types, table))
         self.send_data(ColumnOrientedBlock())
         while (packet := self.receive_packet()).type != ServerPacketTypes.END_OF_STREAM:

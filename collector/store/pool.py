@@ -1,5 +1,6 @@
 """Connections to a server, handed to one thread at a time."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from collector.store.address import ServerAddress
 from collector.store.errors import StoreBusy, StoreError
 from collector.store.native_connection import REVISION, NativeConnection
 from collector.store.server_errors import typed_errors
+
+# It logs a traceback for every host that is away; our errors say the same.
+logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
 
 CONNECT_S = 5
 IDLE_S = 60
@@ -59,7 +63,9 @@ class Pool:
             self._free.release()
 
     def close(self) -> None:
-        """Wait for running statements, then close all connections."""
+        """Wait for running statements, then close all connections; more calls do nothing."""
+        if self._closed:
+            return
         for _ in range(self._size):
             self._free.acquire(timeout=_WAIT_S)
         with self._guard:

@@ -13,6 +13,7 @@ from collector.store.address import ServerAddress
 from collector.store.dialect import Dialect, parse_version
 from collector.store.errors import StoreAway, StoreBusy, StoreError
 from collector.store.interface import Block, Columns, Statement
+from collector.store.lease import BEAT_S, EXPIRY_S, Lease, Server
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
 from fleetprof.errors import UnavailableError
@@ -47,6 +48,9 @@ class ServerStore:
     begin with "fleetprof/DATABASE/", so that inserts under way can be found.
     """
 
+    lease_s = (BEAT_S, EXPIRY_S)
+    """How often the lease is renewed, and after how long without it is free."""
+
     def __init__(
         self, address: ServerAddress, memory_limit_bytes: int, threads: int, connections: int = 8
     ) -> None:
@@ -62,7 +66,8 @@ class ServerStore:
         self._unsettled = threading.Event()
         self._unsettled.set()
         self._make_database()
-        self._pool = Pool(address, connections)
+        self._pool, self._spare = Pool(address, connections), Pool(address, 4)
+        self._lease: Lease | None = None
         self.dialect = self._greet()
 
     def query(self, statement: Statement) -> Columns:
@@ -89,7 +94,9 @@ class ServerStore:
         settings = self._settings | (_MODERN_INSERT if self.dialect.modern else {})
         try:
             with self._pool.connection() as connection:
-                connection.insert(f"INSERT INTO {table} ({names}) VALUES", rows, settings, self._query_id())
+                connection.insert(
+                    f"INSERT INTO {table} ({names}) VALUES", rows, settings, self._query_id(), self._may_write
+                )
         except StoreError:
             self._unsettled.set()
             raise
@@ -123,9 +130,36 @@ class ServerStore:
         found = self.query((_NEWEST_BLOCKS, {}))
         return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
 
+    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
+        """Become the one collector that writes here, until `close`; see `Store.own`."""
+        lease = Lease(Server(self._ask, self._tell, self._settle), holder, *self.lease_s)
+        lease.take(wait, stopping)
+        self._lease = lease
+
+    @property
+    def owned(self) -> bool:
+        """False once another collector has taken the store over."""
+        return self._lease is None or not self._lease.lost
+
     def close(self) -> None:
         """Wait for running statements, then disconnect; more calls do nothing."""
+        if self._lease:
+            self._lease.release()
         self._pool.close()
+        self._spare.close()
+
+    def _may_write(self) -> None:
+        if self._lease:
+            self._lease.check()
+
+    def _ask(self, statement: Statement) -> Columns:
+        """A query for the lease: neither behind other statements nor retried."""
+        with self._spare.connection() as connection:
+            return columns.to_numpy(connection.select(with_literals(*statement), self._settings))
+
+    def _tell(self, statement: Statement) -> None:
+        with self._spare.connection() as connection:
+            connection.select(with_literals(*statement), self._settings)
 
     def _select(self, statement: Statement) -> pa.Table:
         return self._run(with_literals(*statement), self._limits | {"max_execution_time": QUERY_SECONDS})
@@ -144,7 +178,7 @@ class ServerStore:
             {"ours": f"fleetprof/{self.address.database}/%"},
         )
         deadline = time.monotonic() + _SETTLE_S
-        while int(self.query(running)["n"][0]):
+        while int(self._ask(running)["n"][0]):
             if time.monotonic() > deadline:
                 raise StoreBusy(0, "The store is still busy with inserts of before.", "Try again later.")
             time.sleep(_POLL_S)
