@@ -10,8 +10,10 @@ from prometheus_client import CollectorRegistry
 from collector.alerts.service import AlertService
 from collector.query.model import TimeRange
 from collector.query.querier import Querier
+from collector.receivers.http import HttpReceivers
 from query_ui.api.alerts import create_alerts_api
 from query_ui.api.blueprint import create_api, json_response
+from query_ui.api.receivers import create_receivers
 from query_ui.assets import Assets, create_static
 from query_ui.failures import handle_failures
 from query_ui.host_names import refuse_other_names
@@ -29,6 +31,8 @@ class UiConfig:
     """What /metrics shows besides the application's own figures."""
     alerts: AlertService | None = None
     """Who judges alerts; None where there are no rules."""
+    receivers: HttpReceivers | None = None
+    """Who takes other profilers' pushes; None where no collector runs in this process."""
     names: tuple[str, ...] | None = None
     """Names that the pages answer to (host_names.py); None for every name."""
 
@@ -45,6 +49,7 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     app.register_blueprint(create_api(querier, now))
     app.register_blueprint(create_alerts_api(config.alerts, now, json_response))
     app.register_blueprint(create_static(assets))
+    app.register_blueprint(create_receivers(config.receivers))
     _add_health(app, querier, now)
     add_metrics(app, config.metrics)
     handle_failures(app)

@@ -17,6 +17,8 @@ from waitress.trigger import trigger
 from fleetprof.errors import FleetprofError, InputError, UnavailableError
 
 THREADS = 8
+MAX_BODY_BYTES = 64 << 20
+"""Of a request; what is taken is less, but is then refused in words."""
 _WAKE_S = 30.0
 DEFAULT_ADDRESS = "127.0.0.1:8080"
 
@@ -29,7 +31,13 @@ class Running:
         self._sockets: dict[int, Any] = {}
         try:
             self._server = create_server(
-                app, map=self._sockets, host=host, port=port, threads=THREADS, ident="fleetprof"
+                app,
+                map=self._sockets,
+                host=host,
+                port=port,
+                threads=THREADS,
+                ident="fleetprof",
+                max_request_body_size=MAX_BODY_BYTES,
             )
         except OSError as error:
             raise _cannot_listen(host, port, error) from None

@@ -133,7 +133,10 @@ class _HttpConfig:
 
 def _ui_config(collector: Collector, config: CollectorConfig, http: Address) -> UiConfig:
     names = known_names(http.host, config.ui_url)
-    return UiConfig(metrics=(collector.metrics,), alerts=collector.alerts, names=names)
+    return UiConfig(
+        metrics=(collector.metrics,), alerts=collector.alerts, names=names,
+        receivers=collector.http_receivers,
+    )
 
 
 def _reachable(host: str) -> str:

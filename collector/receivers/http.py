@@ -23,6 +23,17 @@ from fleetprof.losses import DropReason
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
+PATHS = (
+    "/v1development/profiles",
+    "/v1experimental/profiles",
+    "/v1/profiles",
+    "/v1/traces",
+    "/push.v1.PusherService/Push",
+    "/ingest",
+    "/pyroscope/ingest",
+    "/api/v1/ingest",
+)
+
 _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _UNIMPLEMENTED, _UNAVAILABLE = 3, 8, 12, 14
 
 
@@ -61,7 +72,7 @@ class HttpReceivers:
 
     def __init__(self, inbox: Inbox, otlp: Otlp) -> None:
         self._inbox, self._otlp = inbox, otlp
-        self._paths: dict[str, Callable[[HttpRequest], HttpAnswer]] = {
+        self._answers: dict[str, Callable[[HttpRequest], HttpAnswer]] = {
             "/v1development/profiles": lambda request: self._export(request, self._otlp.profiles),
             "/v1experimental/profiles": lambda request: self._export(request, self._old_profiles),
             "/v1/profiles": lambda request: self._export(request, self._old_profiles),
@@ -72,14 +83,9 @@ class HttpReceivers:
             "/api/v1/ingest": self._upload,
         }
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All that is answered."""
-        return tuple(self._paths)
-
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        """The answer to a POST of one of `paths`; never raises Refused or Later."""
-        return self._paths[request.path](request)
+        """The answer to a POST to one of PATHS; never raises Refused or Later."""
+        return self._answers[request.path](request)
 
     def too_large(self, request: HttpRequest) -> HttpAnswer:
         """Counts and answers a body that is not read because of its length."""

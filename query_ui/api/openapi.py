@@ -4,6 +4,7 @@ from collector.query.model import Json
 from fleetprof import __version__
 from query_ui.api import schemas
 from query_ui.api.alerts import ACTIONS, Action
+from query_ui.api.receivers import UPLOAD, upload_operation
 from query_ui.api.routes import ROUTES, Route
 
 PREFIX = "/api/v1"
@@ -32,6 +33,7 @@ def document() -> Json:
 
 def _paths() -> Json:
     paths: Json = {PREFIX + route.path: {"get": _operation(route)} for route in ROUTES}
+    paths[PREFIX + UPLOAD] = {"post": upload_operation(_error_responses())}
     for action in ACTIONS:
         paths.setdefault(PREFIX + action.path, {})[action.method.lower()] = _changing(action)
     return paths
@@ -67,12 +69,16 @@ def _operation(route: Route | Action) -> Json:
     if isinstance(route, Route) and route.formats:
         binary = {"schema": {"type": "string", "format": "binary"}}
         content |= {"application/octet-stream": binary, "text/plain": binary}
-    error = {"application/json": {"schema": schemas.ERROR}}
     return {
         "summary": route.summary,
         "parameters": inside + query,
         "responses": {
             "200": {"description": route.schema["description"] or route.summary, "content": content},
-            **{code: {"description": text, "content": error} for code, text in _ERRORS.items()},
+            **_error_responses(),
         },
     }
+
+
+def _error_responses() -> Json:
+    error = {"application/json": {"schema": schemas.ERROR}}
+    return {code: {"description": text, "content": error} for code, text in _ERRORS.items()}
