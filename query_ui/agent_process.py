@@ -21,14 +21,17 @@ EXIT_CANNOT_START = (2, 3)
 
 
 class AgentProcess:
-    """The child and the thread that watches it. `say` prints one line for people."""
+    """The child and the thread that watches it. `say` prints one line for people; `token` is the agent's."""
 
-    def __init__(self, collector_address: str, state_dir: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, collector_address: str, state_dir: Path, say: Callable[[str], None], token: str = ""
+    ) -> None:
         self._command = [sys.executable, "-m", "agent", "run", "--collector", collector_address]
         self._command += ["--state-dir", str(state_dir), "--die-with-parent"]
         # The environment's FLEETPROF_TLS_… and FLEETPROF_METRICS_LISTEN are the collector's, not the agent's.
-        for flag in ("--tls-ca", "--tls-certificate", "--tls-key", "--metrics-listen"):
+        for flag in ("--tls-ca", "--tls-certificate", "--tls-key", "--metrics-listen", "--token-file"):
             self._command += [flag, ""]
+        self._token = token
         self._say = say
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
@@ -57,7 +60,8 @@ class AgentProcess:
         return subprocess.Popen(
             self._command,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # Not as a flag: anyone may read a process's command line.
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "FLEETPROF_TOKEN": self._token},
         )
 
     @property

@@ -11,11 +11,13 @@ from collector.alerts.service import AlertService
 from collector.query.model import TimeRange
 from collector.query.querier import Querier
 from collector.receivers.http import HttpReceivers
+from collector.tokens.gate import Gate
 from query_ui.api.alerts import create_alerts_api
 from query_ui.api.blueprint import create_api, json_response
 from query_ui.api.receivers import create_receivers
 from query_ui.assets import Assets, create_static
 from query_ui.failures import handle_failures
+from query_ui.guard import add_guard
 from query_ui.host_names import refuse_other_names
 from query_ui.http_policy import apply_policy
 from query_ui.metrics import add_metrics
@@ -33,6 +35,8 @@ class UiConfig:
     """Who judges alerts; None where there are no rules."""
     receivers: HttpReceivers | None = None
     """Who takes other profilers' pushes; None where no collector runs in this process."""
+    gate: Gate | None = None
+    """Who may ask; None: anyone."""
     names: tuple[str, ...] | None = None
     """Names that the pages answer to (host_names.py); None for every name."""
 
@@ -52,6 +56,8 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     app.register_blueprint(create_receivers(config.receivers))
     _add_health(app, querier, now)
     add_metrics(app, config.metrics)
+    if config.gate:
+        add_guard(app, config.gate)
     handle_failures(app)
     apply_policy(app)
     if config.names is not None:

@@ -11,7 +11,12 @@ from fleetprof import __version__
 from fleetprof.errors import FleetprofError
 from fleetprof.profile_types import SELECTIONS
 from query_ui.terminal.alerts import add_alerts_options
-from query_ui.terminal.client import SERVER_VARIABLE, default_server
+from query_ui.terminal.client import (
+    SERVER_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    TOKEN_VARIABLE,
+    default_server,
+)
 from query_ui.terminal.commands import FORMATS, run_labels, run_query, run_top
 from query_ui.terminal.diff import add_diff_options, run_diff
 from query_ui.terminal.hosts import run_hosts
@@ -150,6 +155,14 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help=f"fleetprof server (environment: {SERVER_VARIABLE}; default: %(default)s)",
     )
+    parser.add_argument(
+        "--token-file", metavar="FILE",
+        help=f"file with a token, where the server wants one (environment: {TOKEN_FILE_VARIABLE})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--token", metavar="TOKEN",
+        help=f"the token itself: others on this machine can read it here; better {TOKEN_VARIABLE} or a file",
+    )  # fmt: skip
 
 
 def _add_range(parser: argparse.ArgumentParser) -> None:

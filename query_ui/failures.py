@@ -24,7 +24,7 @@ def _known(error: FleetprofError) -> Response:
     status = 400 if isinstance(error, InputError) else 504 if isinstance(error, QueryTooLong) else 503
     if status != 400:
         log.warning("%s %s: %s", request.method, request.full_path, error.message)
-    return _respond(status, error.message, error.hint)
+    return respond(status, error.message, error.hint)
 
 
 def _http(error: HTTPException) -> Response:
@@ -32,17 +32,18 @@ def _http(error: HTTPException) -> Response:
     if isinstance(error, InternalServerError):
         cause = error.original_exception
         log.error("%s %s failed", request.method, request.full_path, exc_info=cause or error)
-        return _respond(
+        return respond(
             500, "fleetprof could not answer this because of a fault of its own.", "Its log says more."
         )
     if status == 404:
         routes = ", ".join(PREFIX + route.path for route in ROUTES)
         hint = f"Routes: {routes}." if request.path.startswith("/api") else "Go to /."
-        return _respond(404, f"There is nothing at {request.path}.", hint)
-    return _respond(status, error.description or error.name, "")
+        return respond(404, f"There is nothing at {request.path}.", hint)
+    return respond(status, error.description or error.name, "")
 
 
-def _respond(status: int, message: str, hint: str) -> Response:
+def respond(status: int, message: str, hint: str) -> Response:
+    """An error as JSON for programs, as a page for people."""
     if request.path.startswith("/api/") or "text/html" not in request.headers.get("Accept", ""):
         return json_response({"error": message, "hint": hint}, status)
     page = render_template("failure.html", message=message, hint=hint)

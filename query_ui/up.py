@@ -17,6 +17,7 @@ from collector.config import TABLE as COLLECTOR_TABLE
 from collector.config import CollectorConfig
 from collector.query.querier import Querier
 from collector.store.interface import Store
+from collector.tokens.token import Scope
 from fleetprof.errors import UnavailableError
 from fleetprof.setting_kinds import LISTEN, Address
 from fleetprof.settings import PRINT_FLAG, Setting, add_flags, load_settings
@@ -103,7 +104,9 @@ def _with_agent(
     # Where agents need TLS, this machine's own has a port without: it has no certificate, and needs none.
     host = "127.0.0.1" if collector.certificates else _reachable(config.grpc.host)
     address = Address(host, collector.local_port)
-    agent = AgentProcess(str(address), config.data / "agent", _say)
+    guard = collector.guard
+    token = guard.book.lend("the agent of this machine", [Scope.INGEST]) if guard else ""
+    agent = AgentProcess(str(address), config.data / "agent", _say, token)
     try:
         _say(f"UI ready: {ui.url}")
         _await_first_window(collector.store, agent, ended, began_s, ui.url)
@@ -134,7 +137,10 @@ class _HttpConfig:
 def _ui_config(collector: Collector, config: CollectorConfig, http: Address) -> UiConfig:
     names = known_names(http.host, config.ui_url)
     return UiConfig(
-        metrics=(collector.metrics,), alerts=collector.alerts, names=names,
+        metrics=(collector.metrics,),
+        alerts=collector.alerts,
+        gate=collector.gate,
+        names=names,
         receivers=collector.http_receivers,
     )
 

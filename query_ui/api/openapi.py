@@ -11,6 +11,7 @@ PREFIX = "/api/v1"
 
 _ERRORS = {
     "400": "A parameter is unknown or not understood.",
+    "401": "No token, or none that is good, where auth is on: give `Authorization: Bearer TOKEN`.",
     "500": "A fault in fleetprof; its log says more.",
     "503": "The store does not answer or has no room for the question.",
     "504": "The question took too long.",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from query_ui.terminal.client import Client
+from query_ui.terminal.client import client_of
 from query_ui.terminal.tables import print_table, printable
 
 Answer = dict[str, Any]
@@ -75,7 +75,7 @@ def _user() -> str:
 
 def run_list(given: argparse.Namespace) -> int:
     """Print alerts, a line each."""
-    answer = Client(given.server).json("alerts", {"state": given.state, "limit": given.limit})
+    answer = client_of(given).json("alerts", {"state": given.state, "limit": given.limit})
     if given.json:
         return _print_json(answer)
     _warn(answer)
@@ -114,14 +114,14 @@ def _warn(answer: Answer) -> None:
 
 def run_show(given: argparse.Namespace) -> int:
     """Print one alert."""
-    alert = Client(given.server).json(f"alerts/{_id(given)}", {})
+    alert = client_of(given).json(f"alerts/{_id(given)}", {})
     return _print_json(alert) if given.json else _print_alert(alert)
 
 
 def run_accept(given: argparse.Namespace) -> int:
     """Accept and say so."""
     body = {"author": given.author, "comment": given.comment}
-    alert = Client(given.server).send("POST", f"alerts/{_id(given)}/accept", body)
+    alert = client_of(given).send("POST", f"alerts/{_id(given)}/accept", body)
     if given.json:
         return _print_json(alert)
     print(f"Accepted: {printable(alert['labels']['alertname'])} of {printable(alert['service'])} ends here.")
@@ -130,7 +130,7 @@ def run_accept(given: argparse.Namespace) -> int:
 
 def run_silences(given: argparse.Namespace) -> int:
     """Print silences, a line each."""
-    answer = Client(given.server).json("silences", {})
+    answer = client_of(given).json("silences", {})
     if given.json:
         return _print_json(answer)
     if not answer["silences"]:
@@ -150,13 +150,13 @@ def run_silence_add(given: argparse.Namespace) -> int:
     body = {
         "matchers": given.matchers, "for": given.length, "author": given.author, "comment": given.comment
     }  # fmt: skip
-    made = Client(given.server).send("POST", "silences", body)
+    made = client_of(given).send("POST", "silences", body)
     return _print_json(made) if given.json else _say(f"{made['id']} until {when(made['ends_at'])}")
 
 
 def run_silence_end(given: argparse.Namespace) -> int:
     """End a silence."""
-    ended = Client(given.server).send("DELETE", f"silences/{_id(given)}", None)
+    ended = client_of(given).send("DELETE", f"silences/{_id(given)}", None)
     return _print_json(ended) if given.json else _say(f"{ended['id']} has ended.")
 
 

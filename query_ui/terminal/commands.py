@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetprof.errors import InputError, UnavailableError
 from query_ui.terminal.call_tree import lines_of
-from query_ui.terminal.client import Client, Parameters
+from query_ui.terminal.client import Client, Parameters, client_of
 from query_ui.terminal.tables import average, percent, print_table, printable
 
 TREE_SHARE = 0.01
@@ -17,7 +17,7 @@ _COLUMN = {"cpu": "Cores"}
 
 def run_top(given: argparse.Namespace) -> int:
     """Print the functions with the most time."""
-    client = Client(given.server)
+    client = client_of(given)
     answer = client.json("top", {**_question(given), "limit": given.limit, "sort": given.sort})
     if not answer["rows"]:
         return _say_nothing(client, given)
@@ -38,7 +38,7 @@ def run_top(given: argparse.Namespace) -> int:
 
 def run_query(given: argparse.Namespace) -> int:
     """Print a profile, or write it in the format of another tool."""
-    client = Client(given.server)
+    client = client_of(given)
     if given.format == "table":
         return _print_tree(client, given)
     check_output(given)
@@ -53,7 +53,7 @@ def run_query(given: argparse.Namespace) -> int:
 
 def run_labels(given: argparse.Namespace) -> int:
     """Print the names of labels, or the values of one, a line each."""
-    client = Client(given.server)
+    client = client_of(given)
     question: Parameters = {"query": given.selector, "from": given.start, "to": given.end}
     if given.name:
         route = f"labels/{_checked(given.name)}/values"

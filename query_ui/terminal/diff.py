@@ -10,7 +10,7 @@ from typing import Any
 
 from collector.compare.units import UNITS
 from fleetprof.errors import InputError
-from query_ui.terminal.client import Client, Parameters
+from query_ui.terminal.client import Parameters, client_of
 from query_ui.terminal.commands import check_output, write_file
 from query_ui.terminal.tables import print_table, printable
 
@@ -87,7 +87,7 @@ def add_diff_options(diff: argparse.ArgumentParser) -> None:
 def run_diff(given: argparse.Namespace) -> int:
     """Print what changed; 1 when a --fail-on condition is met by a change beyond noise."""
     conditions = [parse_condition(text) for text in given.fail_on]
-    client = Client(given.server)
+    client = client_of(given)
     question = _question(given, conditions)
     if given.format in ("folded", "pprof"):
         check_output(given)

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from query_ui.terminal.client import Client
+from query_ui.terminal.client import client_of
 from query_ui.terminal.tables import print_table, printable
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -15,7 +15,7 @@ _NO_DATA = "·"
 
 def run_hosts(given: argparse.Namespace) -> int:
     """Print a line a host, then what is wrong; 0 also when something is."""
-    client = Client(given.server)
+    client = client_of(given)
     answer = client.json("hosts", {"from": given.start, "to": given.end})
     if given.json:
         print(json.dumps(answer, indent=2))
