@@ -14,6 +14,12 @@ from fleetprof.profile_types import selection
 MIN_CONTROLS = 5
 """Hosts that must run the predecessor at the same time; with fewer, the time before is compared with."""
 
+HISTORIES = 4
+"""The history of the hosts is this many times as long as what is judged: as that is taken out, its own noise
+comes in, and of a longer one that is less."""
+LONGEST_HISTORY_S = 6 * 3600
+"""But not for looks that are longer: comparisons read samples."""
+
 Activity = dict[str, dict[str, int]]
 """Version → host → nanoseconds of CPU."""
 
@@ -25,6 +31,8 @@ class Arms:
     a: Query
     b: Query
     concurrent: bool
+    before: Query | None = None
+    """What the hosts of both ran before the release, where A and B run side by side."""
 
     @property
     def whole(self) -> TimeRange:
@@ -36,7 +44,7 @@ class Arms:
         end_s = self.b.range.end_s
         part = TimeRange(max(end_s - seconds, self.b.range.start_s), end_s)
         a = replace(self.a, range=part) if self.concurrent else self.a
-        return Arms(a, replace(self.b, range=part), self.concurrent)
+        return Arms(a, replace(self.b, range=part), self.concurrent, self.before)
 
 
 def of_service(rule: ReleaseRule, service: str, range: TimeRange) -> Query:
@@ -54,9 +62,15 @@ def arms_at(asking: Asking, rule: ReleaseRule, seen: Release, first_s: int, end_
     service = of_service(rule, seen.service, TimeRange(first_s, end_s))
     old, new = (of_version(service, version) for version in (seen.predecessor, seen.version))
     if has_controls(asking, service, seen.predecessor):
-        return Arms(old, new, concurrent=True)
+        return Arms(old, new, True, history(old, first_s, end_s - first_s))
     before = TimeRange(first_s - (end_s - first_s), first_s)
     return Arms(replace(old, range=before), new, concurrent=False)
+
+
+def history(old: Query, first_s: int, seconds: int) -> Query:
+    """What ran on all hosts before `first_s`, to judge `seconds` by."""
+    length_s = max(min(HISTORIES * seconds, LONGEST_HISTORY_S), seconds)
+    return replace(old, range=TimeRange(first_s - length_s, first_s))
 
 
 def has_controls(asking: Asking, service: Query, predecessor: str) -> bool:

@@ -9,6 +9,7 @@ from collector.alerts.release_arms import (
     Arms,
     arms_at,
     has_controls,
+    history,
     load_activity,
     of_service,
     of_version,
@@ -98,11 +99,14 @@ class ReleaseJudge:
         baseline = str(first.evidence["baseline"])
         new = of_version(recent, first.subject.version)
         old = of_version(recent, baseline)
-        if not has_controls(self._asking, recent, baseline):
+        before = None
+        if has_controls(self._asking, recent, baseline):
+            before = history(old, int(first.evidence["first_seen_s"]), recent.range.seconds)
+        else:
             start_s, before_end_s = first.evidence["a"]["start_s"], first.evidence["a"]["end_s"]
             old = Query(old.selection, old.matchers, TimeRange(start_s, before_end_s))
         try:
-            comparison = compare(self._querier, old, new)
+            comparison = compare(self._querier, old, new, before=before)
         except InputError as error:
             return [Sight(alert.subject, "held", error.message) for alert in alerts]
         return [_seen_again(alert, comparison) for alert in alerts]
@@ -169,7 +173,9 @@ class _Case:
         if problem := load_coverage(self._asking, whole).problem(rule.min_complete):
             return [], None, problem
         try:
-            comparison = compare(self._querier, arms.a, arms.b, effect=rule.effect, q=rule.q_per_look)
+            comparison = compare(
+                self._querier, arms.a, arms.b, effect=rule.effect, q=rule.q_per_look, before=arms.before
+            )
         except InputError as error:
             return [], self._look(error.message), ""
         return self._conclude(arms, comparison)
@@ -199,7 +205,7 @@ class _Case:
             return findings
         last = arms.last(arms.b.range.seconds // 40 * _WINDOW_S)
         try:
-            comparison = compare(self._querier, last.a, last.b)
+            comparison = compare(self._querier, last.a, last.b, before=last.before)
         except InputError:  # the version ran no more in that part: what it cost went away with it
             return []
         stayed = []

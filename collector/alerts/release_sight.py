@@ -75,6 +75,7 @@ def describe(
         "a": _arm_json(comparison.a),
         "b": _arm_json(comparison.b),
         "concurrent": comparison.method.concurrent,
+        "adjusted": comparison.method.adjusted,
         "method": comparison.method.sentence,
         "detectable": _detectable(comparison, finding),
         "per_host": _per_host(comparison, finding),

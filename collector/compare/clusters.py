@@ -27,6 +27,8 @@ I64 = npt.NDArray[np.int64]
 WINDOW_S = WINDOW_NS // 1_000_000_000
 MIN_HOSTS = 5
 """On each side, for hosts to be the clusters. Below, tests of thousands of functions have no power."""
+KNOWN_SHARE = 0.8
+"""Of a side's hosts, that must have a history for it to be used."""
 SLICES = 40
 """So many slices a side are aimed at."""
 MIN_SLICES = 4
@@ -124,6 +126,14 @@ def choose_layout(a: dict[str, Presence], b: dict[str, Presence]) -> Layout:
     windows = min(sum(len(there.windows) for there in side.values()) for side in (a, b))
     slice_windows = max(-(-windows // SLICES), 1)
     return Layout("time slices", slice_windows * WINDOW_S)
+
+
+def knows(history: dict[str, Presence], side: dict[str, Presence]) -> bool:
+    """Whether a side's hosts ran the history, so that how they differed anyway can be told from it.
+
+    The few that did not are noise; with more of them, the history of the others would say little.
+    """
+    return len(history.keys() & side.keys()) >= max(MIN_HOSTS, KNOWN_SHARE * len(side))
 
 
 def is_concurrent(a: dict[str, Presence], b: dict[str, Presence]) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from collector.compare import words
 from collector.compare.check import check_comparable, check_disjoint, check_filled
-from collector.compare.clusters import Presence, choose_layout, is_concurrent, load_presence
+from collector.compare.clusters import Presence, choose_layout, is_concurrent, knows, load_presence
 from collector.compare.decide import (
     detectable,
     estimate_design,
@@ -48,12 +48,12 @@ def compare(
     unit: Unit = "share",
     effect: SmallestEffect | None = None,
     q: float = Q,
-    before: tuple[Query, Query] | None = None,
+    before: Query | None = None,
 ) -> Comparison:
     """What changed from A to B, function by function.
 
     `before`: what the hosts of A and of B ran earlier, so that how they differed anyway is taken out
-    (difference in differences); without effect where time slices have to be the clusters.
+    (difference in differences); without effect where few of them did, or time slices have to be the clusters.
     Raises InputError for selections that are the same, overlap, or have no samples; as a Querier's methods
     for what the store cannot do.
     """
@@ -68,8 +68,10 @@ def compare(
     layout = choose_layout(*presence)
     queries = [a, b]
     if before and not layout.slice_s:
-        queries += before
-        presence += [load_presence(asking, query) for query in before]
+        history = load_presence(asking, before)
+        if all(knows(history, there) for there in presence):
+            queries.append(before)
+            presence.append(history)
     evidence, frames = gather(asking, names, queries, presence, layout)
     arms = (_arm(asking, a, evidence.a, presence[0]), _arm(asking, b, evidence.b, presence[1]))
     design = Design(evidence, unit, layout, is_concurrent(*presence[:2]))

@@ -3,6 +3,7 @@
 One statement a side groups the samples by stack and cluster; functions are added up here, once a stack.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,14 +69,17 @@ def gather(
     presence: list[dict[str, Presence]],
     layout: Layout,
 ) -> tuple[Evidence, list[Frame]]:
-    """The evidence of A, B and, where given, of A and B before; and the functions that it indexes."""
+    """The evidence of A, B and, where given, of both sides' hosts before; and the functions that it indexes."""
     sums = [load_sums(asking, query, layout) for query in queries]
     seconds = [layout.keys(there) for there in presence]
     clusters = sorted({key for keys in (*seconds, *(each.keys for each in sums)) for key in keys})
     stacks: U64 = np.unique(np.concatenate([each.stack for each in sums]))
-    sides = [_side(*each, clusters, stacks) for each in zip(sums, seconds, strict=True)]
+    sides = [_side(*each, clusters, stacks) for each in zip(sums[:2], seconds, strict=False)]
+    # One query tells the history of both: a host that is on both sides has it on both.
+    of = [_only(sums[2], seconds[2], keys) for keys in seconds[:2]] if len(sums) > 2 else []
+    before = [_side(*each, clusters, stacks) for each in of]
     frames, frame_index, starts = _load_frames(asking, names, queries, stacks)
-    in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in sides[:2])
+    in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in sides)
     functions, codes = unify(frames, in_a, in_b)
     index = codes[frame_index]
     return (
@@ -86,12 +90,22 @@ def gather(
             starts=starts,
             a=sides[0],
             b=sides[1],
-            before=(sides[2], sides[3]) if len(sides) > 2 else None,
+            before=(before[0], before[1]) if before else None,
             holds=_holds(index, starts, len(functions)),
             ends_in=_incidence(index[starts[:-1]], np.arange(len(stacks)), len(functions), len(stacks)),
         ),
         functions,
     )
+
+
+def _only(
+    sums: Sums, seconds: dict[tuple[str, int], float], clusters: Iterable[tuple[str, int]]
+) -> tuple[Sums, dict[tuple[str, int], float]]:
+    """The part of some clusters."""
+    wanted = set(clusters)
+    rows = np.array([key in wanted for key in sums.keys], np.bool_)[sums.cluster]
+    part = Sums(sums.keys, sums.cluster[rows], sums.stack[rows], sums.value[rows], sums.captures[rows])
+    return part, {key: value for key, value in seconds.items() if key in wanted}
 
 
 def _side(

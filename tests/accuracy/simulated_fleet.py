@@ -211,9 +211,7 @@ class Fleet:
         assert answer.status == ingest_pb2.PushResponse.STATUS_ACCEPTED, answer
 
 
-def query(version: str, start_s: int, seconds: int = WINDOW_S, host: str = "") -> Query:
-    """The selection of one version in one window."""
-    matchers = [Matcher("service", "=", SERVICE), Matcher("version", "=", version)]
-    if host:
-        matchers.append(Matcher("host", "=~", host))
-    return Query(selection("cpu"), tuple(matchers), TimeRange(start_s, start_s + seconds))
+def query(version: str, start_s: int, seconds: int = WINDOW_S) -> Query:
+    """The selection of one version in so many seconds."""
+    matchers = (Matcher("service", "=", SERVICE), Matcher("version", "=", version))
+    return Query(selection("cpu"), matchers, TimeRange(start_s, start_s + seconds))

@@ -1,6 +1,5 @@
 """Comparisons of known truth over a simulated fleet, and how well they were answered."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -99,10 +98,11 @@ class DirectFleet:
     def close(self) -> None:
         """Nothing to close."""
 
-    def compare(self, a: Query, b: Query, before: tuple[Query, Query] | None = None) -> Comparison:
+    def compare(self, a: Query, b: Query, before: Query | None = None) -> Comparison:
         """As collector.compare would have it, from what was sent since the last comparison."""
         clusters = sorted({host for host, *_ in self._windows})
-        sides = [self._side(query, clusters) for query in (a, b, *(before or ()))]
+        sides = [self._side(query, clusters) for query in (a, b)]
+        earlier = [self._side(before, clusters, side.present) for side in sides] if before else []
         evidence = Evidence(
             clusters=[(host, 0) for host in clusters],
             stacks=np.arange(len(self.program.share), dtype=np.uint64),
@@ -110,21 +110,21 @@ class DirectFleet:
             starts=self._starts,
             a=sides[0],
             b=sides[1],
-            before=(sides[2], sides[3]) if before else None,
+            before=(earlier[0], earlier[1]) if before else None,
             holds=self._holds,
             ends_in=self._ends_in,
         )
         self._windows.clear()
-        arms = [_arm(query, side) for query, side in zip((a, b), sides, strict=False)]
+        arms = [_arm(query, side) for query, side in zip((a, b), sides, strict=True)]
         design = Design(evidence, "share", Layout("hosts", 0), concurrent=True)
         return conclude(design, self.program.frames, (arms[0], arms[1]), SmallestEffect(), 0.01)
 
-    def _side(self, query: Query, clusters: list[str]) -> Side:
+    def _side(self, query: Query, clusters: list[str], only: npt.NDArray[np.bool_] | None = None) -> Side:
         wanted = {matcher.label: matcher.value for matcher in query.matchers}
         values = np.zeros((len(self.program.share), len(clusters)))
         for host, version, start_s, counts in self._windows:
-            chosen = re.fullmatch(wanted.get("host", ".*"), host)
-            if version == wanted["version"] and start_s == query.range.start_s and chosen:
+            inside = query.range.start_s <= start_s < query.range.end_s
+            if version == wanted["version"] and inside and (only is None or only[clusters.index(host)]):
                 values[:, clusters.index(host)] += counts
         time = values.sum(axis=0) * PERIOD_NS
         return Side(
@@ -149,14 +149,22 @@ class Simulation:
     """Runs comparisons one after the other, each in windows and versions of its own."""
 
     def __init__(
-        self, fleet: "Fleet | DirectFleet", kind: Kind, hosts: int, variation: Variation, seed: int
+        self,
+        fleet: "Fleet | DirectFleet",
+        kind: Kind,
+        hosts: int,
+        variation: Variation,
+        seed: int,
+        history: int = 1,
     ) -> None:
+        """`history`: periods before a staged release of which the hosts are known."""
         self._fleet = fleet
         self._kind = kind
         self._hosts = hosts
         self._variation = variation
         self._random = np.random.default_rng(seed)
         self._compare_two = fleet.compare if isinstance(fleet, DirectFleet) else _asks(fleet)
+        self._history = history if kind == "staged" else 1
         self._number = 0
         self.score = Score()
 
@@ -169,27 +177,25 @@ class Simulation:
     def _compare(self, truth: Truth) -> Comparison:
         self._number += 1
         name = f"{self._kind}-{self._hosts}-{self._number}"
-        earlier_s = recent_window_s(20 + 2 * self._number)
-        later_s = earlier_s + WINDOW_S
+        later_s = recent_window_s(19 + (self._history + 1) * self._number)
+        earlier_s = [later_s - WINDOW_S * (1 + period) for period in range(self._history)]
         fleet, kind = self._fleet, self._kind
         hosts = draw_hosts(fleet.program, self._variation, self._hosts, self._random)
         half = 0 if kind == "replaced" else self._hosts // 2
         for number, host in enumerate(hosts):
-            label = f"{name}-{'new' if number >= half else 'old'}-{number}"
-            if kind != "beside":
-                self._send(truth.a, host, label, f"{name}a", earlier_s)
+            label = f"{name}-{number}"
+            for start_s in earlier_s if kind != "beside" else []:
+                self._send(truth.a, host, label, f"{name}a", start_s)
             if number >= half:
                 self._send(truth.b, host, label, f"{name}b", later_s)
             else:
                 self._send(truth.a, host, label, f"{name}a", later_s)
         fleet.wait()
         if kind == "replaced":
-            return self._compare_two(query(f"{name}a", earlier_s), query(f"{name}b", later_s))
+            return self._compare_two(query(f"{name}a", earlier_s[0]), query(f"{name}b", later_s))
         a, b = query(f"{name}a", later_s), query(f"{name}b", later_s)
-        if kind == "beside":
-            return self._compare_two(a, b)
-        before = [query(f"{name}a", earlier_s, host=f"{name}-{group}-.*") for group in ("old", "new")]
-        return self._compare_two(a, b, before=(before[0], before[1]))
+        before = query(f"{name}a", earlier_s[-1], WINDOW_S * self._history)
+        return self._compare_two(a, b, before=before if kind == "staged" else None)
 
     def _send(self, share: F8, host: F8, label: str, version: str, start_s: int) -> None:
         counts = draw(self._fleet.program, share, host, self._variation, self._random)

@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=20)
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--kind", choices=("replaced", "staged", "beside"), default="replaced")
+    parser.add_argument("--history", type=int, default=1, help="periods known before a staged release")
     parser.add_argument("--growth", type=float, default=GROWTH)
     parser.add_argument("--direct", action="store_true", help="without the ingest path and the store")
     parser.add_argument("--seed", type=int, default=1)
@@ -49,7 +50,7 @@ def main() -> None:
 def simulate(given: argparse.Namespace, fleet: Fleet | DirectFleet) -> None:
     """Send, compare and report."""
     grown = given.functions - 5
-    simulation = Simulation(fleet, given.kind, given.hosts, Variation(), given.seed)
+    simulation = Simulation(fleet, given.kind, given.hosts, Variation(), given.seed, given.history)
     tested, began = 0, time.monotonic()
     for number in range(given.comparisons):
         truth = truth_of(fleet.program, grown if number % 2 else -1, given.growth)

@@ -150,6 +150,21 @@ def test_a_canary_is_judged_against_the_hosts_beside_it(store: ChdbStore, servic
     assert (fired.evidence["a"]["hosts"], fired.evidence["b"]["hosts"]) == (7, 5)
 
 
+def test_what_a_canarys_hosts_used_before_is_no_regression(
+    store: ChdbStore, service: str, serve: Serve
+) -> None:
+    """They always used more of one function than the hosts beside them, e.g. for another mix of requests."""
+    odd = {"parse": 1.25}
+    before = fleet(service, 12, T - 5400, T, "1.0")[:7] + fleet(service, 12, T - 5400, T, "1.0", **odd)[7:]
+    beside = fleet(service, 12, T, T + 1500, "1.0", seed=1)[:7]
+    canary = fleet(service, 12, T, T + 1500, "2.0", seed=1, hash_block=1.3, **odd)[7:]
+    insert_spells(store, service, before + beside + canary)
+    alerts = serve(RELEASE.format(service=service))
+    ((_, fired),) = run(alerts, range(20, 24))
+    assert (fired.function, fired.evidence["adjusted"]) == ("hash_block", True)
+    assert "differed before is taken out" in fired.evidence["method"]
+
+
 def test_a_uniform_slowdown_is_found_by_the_services_total(
     store: ChdbStore, service: str, serve: Serve
 ) -> None:

@@ -143,6 +143,41 @@ def test_the_same_hosts_before_and_after_are_pairs(store: ChdbStore, service: st
     assert "Not at the same time" in comparison.method.sentence
 
 
+def insert_staged(store: ChdbStore, service: str, known: int) -> None:
+    """Version 2 on 8 hosts that always used more of leaf3 than the 8 beside them; so many of them had 1."""
+    random = np.random.default_rng(11)
+    usual = {
+        side: [stacks(random, leaf3=1.3 if side == "new" else 1.0) for _ in range(8)]
+        for side in ("old", "new")
+    }
+    spells = []
+    for side, hosts in usual.items():
+        for number, each in enumerate(hosts):
+            name = f"{side}-{number}"
+            if side == "old" or number < known:
+                spells.append(Spell(name, "1", START_S - SECONDS, START_S, each))
+            spells.append(Spell(name, "1" if side == "old" else "2", START_S, START_S + SECONDS, each))
+    insert_spells(store, service, spells)
+
+
+@pytest.mark.parametrize(("known", "adjusted"), [(8, True), (7, True), (5, False)])
+def test_how_hosts_differed_before_is_taken_out_where_most_of_them_are_known(
+    store: ChdbStore, service: str, known: int, adjusted: bool
+) -> None:
+    insert_staged(store, service, known)
+    a, b = ask(service, 'version="1"'), ask(service, 'version="2"')
+    assert [f.frame.name for f in regressions(compare(store, a, b))] == ["leaf3"]
+    before = ask(service, 'version="1"', START_S - SECONDS)
+    comparison = compare(store, a, b, before=before)
+    assert comparison.method.adjusted == adjusted
+    assert ("differed before is taken out" in comparison.method.sentence) == adjusted
+    if known == 8:
+        at = row(comparison, "leaf3")
+        assert comparison.own.delta[at] == pytest.approx(0.0, abs=1e-6)
+        assert comparison.own.low[at] <= 0 <= comparison.own.high[at]
+        assert not regressions(comparison)
+
+
 def test_a_matcher_on_hosts_can_choose_the_sides(store: ChdbStore, service: str) -> None:
     insert_versions(store, service, 5)
     comparison = compare(store, ask(service, 'host=~"h1-.*"'), ask(service, 'host=~"h2-.*"'))
