@@ -14,9 +14,10 @@ from collector.alerts.rule_file import load_rules
 from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certificates
 from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
-from collector.store.chdb import ChdbStore
 from collector.store.consistency import differences
-from collector.store.migrate import migrate
+from collector.store.interface import Store
+from collector.store.migrate import migrate, plan
+from collector.store.open import open_store, shown
 from collector.tokens.commands import add_token_options, run_token
 from fleetprof import __version__
 from fleetprof.errors import FleetprofError
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="Take what agents push, until stopped.")
     run.set_defaults(command=_run)
     migration = commands.add_parser("migrate", help="Bring the store to this program's schema.")
-    migration.add_argument("--dry-run", action="store_true", help="Only tell what would be done.")
+    migration.add_argument("--dry-run", action="store_true", help="Only print the statements.")
     migration.set_defaults(command=_migrate)
     check = commands.add_parser("check", help="Compare the roll-ups with the samples.")
     check.set_defaults(command=_check)
@@ -102,12 +103,14 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
         signal.signal(number, lambda *_: stopping.set())
     reloading = threading.Event()
     signal.signal(signal.SIGHUP, lambda *_: reloading.set())
-    collector = Collector(config)
+    collector = Collector(config, stopping=stopping)
     try:
         collector.start()
         address = config.grpc._replace(port=collector.grpc_port)
         how = " over TLS" * config.tls().on
-        log.info("Taking profiles on %s%s, keeping them in %s.", address, how, config.data)
+        log.info(
+            "Taking profiles on %s%s, keeping them in %s.", address, how, shown(config.store or config.data)
+        )
         while not stopping.wait(_POLL_S) and collector.alive:
             if reloading.is_set():
                 reloading.clear()
@@ -149,17 +152,20 @@ Keep {options.out / CA}.key off all of these hosts: it signs further certificate
 
 
 def _migrate(options: argparse.Namespace, config: CollectorConfig) -> int:
-    with _store(config) as store:
-        names = migrate(store, dry_run=options.dry_run)
-    for name in names:
-        print(f"{'would apply' if options.dry_run else 'applied'} {name}")
-    if not names:
+    with _store(config, create=not options.dry_run) as store:
+        steps = plan(store)
+        if not options.dry_run:
+            migrate(store)
+    for step in steps:
+        print(f"-- {step.name}" if options.dry_run else f"applied {step.name}")
+        for statement in step.statements if options.dry_run else ():
+            print(f"{statement};\n")
+    if not steps:
         print("The schema is up to date.")
     return 0
 
 
 def _check(options: argparse.Namespace, config: CollectorConfig) -> int:
-
     count = 0
     with _store(config) as store:
         migrate(store)
@@ -176,8 +182,10 @@ def _check(options: argparse.Namespace, config: CollectorConfig) -> int:
 
 
 @contextmanager
-def _store(config: CollectorConfig) -> Iterator[ChdbStore]:
-    store = ChdbStore(config.data, config.store_memory_bytes, config.store_threads)
+def _store(config: CollectorConfig, create: bool = True) -> Iterator[Store]:
+    """The store; with `create` a database that is missing on a server is made."""
+    address = config.store or config.data
+    store = open_store(address, config.store_memory_bytes, config.store_threads, create)
     try:
         yield store
     finally:

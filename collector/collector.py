@@ -1,6 +1,7 @@
 """The collector as one thing that starts and stops: store, pipeline, server, agents, metrics, alerts."""
 
 import logging
+import threading
 
 from prometheus_client import CollectorRegistry
 
@@ -9,6 +10,7 @@ from collector.agents.registry import AgentRegistry
 from collector.agents.service import AgentService
 from collector.alerts.service import AlertService, wanted
 from collector.config import CollectorConfig
+from collector.exposure import push_exposure
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions
@@ -20,8 +22,10 @@ from collector.receivers.http import HttpReceivers
 from collector.receivers.receivers import Receivers
 from collector.server import Running, serve
 from collector.server_tls import ServerCertificates
-from collector.store.chdb import ChdbStore
+from collector.store.folder_lock import FolderLock, collector_id
+from collector.store.interface import Store
 from collector.store.migrate import migrate
+from collector.store.open import open_store
 from collector.store.retention import RetentionJob, retention_days
 from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
@@ -39,15 +43,19 @@ OPEN_FILES = 65_536
 class Collector:
     """Opens the store at once, so that it can be asked; takes windows between `start` and `stop`."""
 
-    def __init__(self, config: CollectorConfig, ui_url: str = "") -> None:
+    def __init__(
+        self, config: CollectorConfig, ui_url: str = "", stopping: threading.Event | None = None
+    ) -> None:
         """Open the store and bring it to this program's schema; raises UnavailableError, InputError.
 
-        `ui_url`: where links in alerts lead, unless the configuration says it.
+        `ui_url`: where links in alerts lead, unless the configuration says it. `stopping` ends the wait of a
+        standby for the store.
         """
         self.config = config
         raise_limit(OPEN_FILES)
         self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
-        self.store = ChdbStore(config.data, config.store_memory_bytes, config.store_threads)
+        self._folder = FolderLock(config.data) if config.store else None
+        self.store = self._open_store()
         self.ledger = LossLedger()
         self.metrics = CollectorRegistry()
         """What /metrics shows of this collector."""
@@ -62,13 +70,14 @@ class Collector:
         self._server: Running | None = None
         self._retention: RetentionJob | None = None
         try:
+            self.store.own(collector_id(config.data), config.standby, stopping)
             for name in migrate(self.store):
                 log.info("Applied migration %s.", name)
             self.alerts = self._alerts(ui_url)
             if config.auth == TOKENS:
                 self.guard = Guard(config.data, config.allowance())
         except FleetprofError:
-            self.store.close()
+            self._close_store()
             raise
 
     @property
@@ -95,7 +104,7 @@ class Collector:
     def alive(self) -> bool:
         """False once the collector cannot store what it takes, or judge alerts, and should be ended."""
         judging = self.alerts is None or self.alerts.alive
-        return self._committer is not None and self._committer.alive and judging
+        return self._committer is not None and self._committer.alive and judging and self.store.owned
 
     def start(self, local: bool = False) -> None:
         """Finish what a crash interrupted and listen; raises UnavailableError, and is then as before.
@@ -147,6 +156,10 @@ class Collector:
             if self._metrics_server:
                 self._metrics_server.close()
             raise
+        if warning := push_exposure(
+            config.grpc.host, config.tls().on, config.tls_client_ca is not None, guard is not None
+        ):
+            log.warning("%s", warning)
         self._keeper = AgentKeeper(self.store, registry)
         days = retention_days(config.retention_samples_days, config.retention_rollups_days)
         self._retention = RetentionJob(self.store, days)
@@ -195,8 +208,22 @@ class Collector:
             self._retention.stop()
         if self.guard:
             self.guard.close()
-        self.store.close()
+        self._close_store()
         return clean
+
+    def _open_store(self) -> Store:
+        config = self.config
+        try:
+            return open_store(config.store or config.data, config.store_memory_bytes, config.store_threads)
+        except FleetprofError:
+            if self._folder:
+                self._folder.release()
+            raise
+
+    def _close_store(self) -> None:
+        self.store.close()
+        if self._folder:
+            self._folder.release()
 
     def _alerts(self, ui_url: str) -> AlertService | None:
         config = self.config

@@ -6,6 +6,7 @@ from pathlib import Path
 from collector.tokens.allowance import Allowance
 from collector.tokens.guard import OFF, TOKENS
 from fleetprof.setting_kinds import (
+    BOOL,
     BYTES,
     DURATION,
     INT,
@@ -54,9 +55,18 @@ TABLE = (
     Setting(
         "metrics_listen", OPTIONAL_LISTEN, "", "Where to serve /metrics for Prometheus, such as 0.0.0.0:9405."
     ),
-    Setting("data", PATH, "data", "Folder of the embedded store."),
+    Setting("data", PATH, "data", "Folder of the embedded store, and of all else that the collector keeps."),
     Setting(
-        "store_memory", BYTES, "2 GiB", "Most memory of the embedded store.",
+        "store", STR, "",
+        "A ClickHouse to keep profiles in, rather than the embedded one: "
+        "clickhouse://user@host:9000/database?password_file=FILE&secure=1&ca=FILE.",
+    ),
+    Setting(
+        "standby", BOOL, "false",
+        "Where another collector writes to the ClickHouse: wait and take over when it is gone.",
+    ),
+    Setting(
+        "store_memory", BYTES, "2 GiB", "Most memory of the embedded store, or of one query to a ClickHouse.",
         minimum=256 << 20, maximum=1 << 40,
     ),
     Setting("store_threads", INT, "2", "CPUs that one query may use.", minimum=1, maximum=1024),
@@ -96,6 +106,8 @@ class CollectorConfig:
     token_stacks_per_hour: int
     metrics_listen: Address | None
     data: Path
+    store: str
+    standby: bool
     store_memory_bytes: int
     store_threads: int
     retention_samples_days: int

@@ -40,6 +40,10 @@ class Dialect:
         """`sql` with its ${...} placeholders filled in; raises KeyError for one that is not known."""
         return Template(sql).substitute(self._clauses())
 
+    def ddl(self, sql: str) -> list[str]:
+        """The statements that do what a statement of a migration says, here."""
+        return [self.render(sql)]
+
     def _clauses(self) -> Mapping[str, str]:
         if not self.modern:
             names = ("codec_delta", "codec_zstd", "codec_t64", "codec_t64_32", "dedup")

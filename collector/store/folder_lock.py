@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import uuid
 from pathlib import Path
 
 from fleetprof.errors import UnavailableError
 
 _NAME = "fleetprof.lock"
+_ID = "collector-id"
 
 
 class FolderLock:
@@ -43,3 +45,19 @@ class FolderLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def collector_id(folder: Path) -> str:
+    """The name of the collector whose data folder this is, the same after each restart; made at the first."""
+    path = folder / _ID
+    try:
+        if not path.exists():
+            part = path.with_suffix(".part")
+            part.write_text(uuid.uuid4().hex)
+            part.rename(path)
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise UnavailableError(
+            f"Cannot write to the data folder {folder}: {error.strerror}.",
+            "Choose another one (--data, FLEETPROF_DATA) or give this user the right to write there.",
+        ) from error

@@ -56,21 +56,51 @@ def read_migrations(folder: Path = FOLDER) -> list[Migration]:
     return found
 
 
-def migrate(store: Store, dry_run: bool = False, folder: Path = FOLDER) -> list[str]:
-    """Apply what is missing and return the names of it, e.g. ["0001_first"]; `dry_run` only returns them.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A migration that a store lacks: its name, such as "0001_first", and what it would run there."""
+
+    name: str
+    statements: list[str]
+
+
+def plan(store: Store, folder: Path = FOLDER) -> list[Step]:
+    """What `migrate` would do, in order.
 
     Raises UnavailableError when the store's schema is newer than this program or a file that was applied
-    has changed since, StoreError when a statement fails.
+    has changed since.
     """
+    return [
+        Step(
+            _title(migration), [s for statement in migration.statements for s in store.dialect.ddl(statement)]
+        )
+        for migration in _missing(store, folder)
+    ]
+
+
+def migrate(store: Store, folder: Path = FOLDER) -> list[str]:
+    """Apply what is missing and return the names of it, e.g. ["0001_first"].
+
+    Raises as `plan` does, and StoreError when a statement fails.
+    """
+    missing = _missing(store, folder)
+    if missing:
+        for statement in store.dialect.ddl(_RECORD):
+            store.execute((statement, {}))
+        for migration in missing:
+            _apply(store, migration)
+    return [_title(migration) for migration in missing]
+
+
+def _missing(store: Store, folder: Path) -> list[Migration]:
     migrations = read_migrations(folder)
     applied = _applied(store)
     _check(migrations, applied)
-    missing = [migration for migration in migrations if migration.number not in applied]
-    if not dry_run and missing:
-        store.execute((_RECORD, {}))
-        for migration in missing:
-            _apply(store, migration)
-    return [f"{migration.number:04}_{migration.name}" for migration in missing]
+    return [migration for migration in migrations if migration.number not in applied]
+
+
+def _title(migration: Migration) -> str:
+    return f"{migration.number:04}_{migration.name}"
 
 
 def _applied(store: Store) -> dict[int, str]:
@@ -93,14 +123,15 @@ def _check(migrations: list[Migration], applied: dict[int, str]) -> None:
     for migration in migrations:
         if applied.get(migration.number, migration.checksum) != migration.checksum:
             raise UnavailableError(
-                f"Migration {migration.number:04}_{migration.name} has changed since this data saw it.",
+                f"Migration {_title(migration)} has changed since this data saw it.",
                 "Install an unmodified fleetprof.",
             )
 
 
 def _apply(store: Store, migration: Migration) -> None:
     for statement in migration.statements:
-        store.execute((store.dialect.render(statement), {}))
+        for rendered in store.dialect.ddl(statement):
+            store.execute((rendered.replace("%", "%%"), {}))
     record = {
         "number": [migration.number],
         "name": [migration.name],

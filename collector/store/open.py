@@ -13,15 +13,17 @@ def open_store(
     address: str | Path,
     memory_limit_bytes: int = DEFAULT_MEMORY_BYTES,
     threads: int = DEFAULT_THREADS,
+    create: bool = True,
 ) -> Store:
     """The store at a folder's path or `file:` URL (embedded ClickHouse), or at a `clickhouse:` URL.
 
     `memory_limit_bytes` is for all of the embedded store, or for one query of a server; `threads` for one
-    query. Raises InputError for an address of another kind, UnavailableError when it cannot be opened.
+    query. Without `create` a database that a server does not have is not made. Raises InputError for an
+    address of another kind, UnavailableError when it cannot be opened.
     """
     text = str(address)
     if is_server_address(text):
-        return ServerStore(parse_server_address(text), memory_limit_bytes, threads)
+        return ServerStore(parse_server_address(text), memory_limit_bytes, threads, create=create)
     path = text.removeprefix("file://").removeprefix("file:")
     if "://" in path:
         raise InputError(
@@ -29,3 +31,9 @@ def open_store(
             "Give the path of a folder, or clickhouse://host:9000/database.",
         )
     return ChdbStore(Path(path), memory_limit_bytes, threads)
+
+
+def shown(address: str | Path) -> str:
+    """`address` as it may be logged: without a password."""
+    text = str(address)
+    return str(parse_server_address(text)) if is_server_address(text) else text

@@ -52,9 +52,14 @@ class ServerStore:
     """How often the lease is renewed, and after how long without it is free."""
 
     def __init__(
-        self, address: ServerAddress, memory_limit_bytes: int, threads: int, connections: int = 8
+        self,
+        address: ServerAddress,
+        memory_limit_bytes: int,
+        threads: int,
+        connections: int = 8,
+        create: bool = True,
     ) -> None:
-        """Connect, and create the database where it is missing.
+        """Connect, and create the database where it is missing; without `create` it looks empty then.
 
         `memory_limit_bytes` and `threads` are for one query. Raises UnavailableError when the server is away,
         refuses the login or is too old.
@@ -65,7 +70,11 @@ class ServerStore:
         self._schemas: dict[str, pa.Schema] = {}
         self._unsettled = threading.Event()
         self._unsettled.set()
-        self._make_database()
+        if not self._has_database():
+            if create:
+                self._create_database()
+            else:
+                address = replace(address, database="system")
         self._pool, self._spare = Pool(address, connections), Pool(address, 4)
         self._lease: Lease | None = None
         self.dialect = self._greet()
@@ -183,14 +192,21 @@ class ServerStore:
                 raise StoreBusy(0, "The store is still busy with inserts of before.", "Try again later.")
             time.sleep(_POLL_S)
 
-    def _make_database(self) -> None:
-        """Create the database, unless it is there or this user may not."""
+    def _has_database(self) -> bool:
+        return (
+            self.address.database
+            in self._outside("SELECT name FROM system.databases").column("name").to_pylist()
+        )
+
+    def _create_database(self) -> None:
+        self._outside(f"CREATE DATABASE IF NOT EXISTS {self.address.database}")
+
+    def _outside(self, sql: str) -> pa.Table:
+        """Run a statement that needs no database."""
         pool = Pool(replace(self.address, database=""), 1)
         try:
             with pool.connection() as connection:
-                names = connection.select("SELECT name FROM system.databases", {}).column("name").to_pylist()
-                if self.address.database not in names:
-                    connection.select(f"CREATE DATABASE IF NOT EXISTS {self.address.database}", {})
+                return connection.select(sql, {})
         finally:
             pool.close()
 

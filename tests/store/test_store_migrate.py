@@ -1,4 +1,4 @@
-"""Migrations on real chDB, each test in a process of its own (a process has one folder)."""
+"""Migrations, each test in a process of its own (a process has one embedded folder)."""
 
 import subprocess
 import sys
@@ -11,15 +11,16 @@ pytestmark = pytest.mark.store
 PROGRAM = """
 import sys
 from pathlib import Path
-from collector.store.chdb import ChdbStore
-from collector.store.migrate import migrate
+from collector.store.open import open_store
+from collector.store.migrate import migrate, plan
 from fleetprof.errors import FleetprofError
 folder = Path(sys.argv[1])
-store = ChdbStore(folder / "data")
+store = open_store(sys.argv[2])
 try:
-    for step in sys.argv[2:]:
+    for step in sys.argv[3:]:
         try:
-            print(step, migrate(store, dry_run=step == "dry", folder=folder / "sql"))
+            found = plan(store, folder / "sql") if step == "dry" else migrate(store, folder / "sql")
+            print(step, [each.name for each in found] if step == "dry" else found)
         except FleetprofError as error:
             print(step, "refused:", error.message)
         if step == "half":
@@ -40,8 +41,17 @@ CREATE TABLE IF NOT EXISTS c (n UInt8) ENGINE = MergeTree ORDER BY n
 """
 
 
-def run(folder: Path, *steps: str) -> list[str]:
-    command = [sys.executable, "-c", PROGRAM, str(folder), *steps]
+@pytest.fixture(params=["embedded", "on_server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store."""
+    if request.param == "embedded":
+        return str(tmp_path / "data")
+    address: str = request.getfixturevalue("database")
+    return address
+
+
+def run(folder: Path, place: str, *steps: str) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM, str(folder), place, *steps]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -52,10 +62,10 @@ def write(folder: Path, name: str, sql: str) -> None:
     (folder / "sql" / name).write_text(sql)
 
 
-def test_applied_once_in_order_and_refused_when_newer_or_changed(tmp_path: Path) -> None:
+def test_applied_once_in_order_and_refused_when_newer_or_changed(tmp_path: Path, place: str) -> None:
     write(tmp_path, "0001_first.sql", FIRST)
     write(tmp_path, "0002_second.sql", "CREATE TABLE IF NOT EXISTS b (n UInt8) ENGINE = Memory")
-    assert run(tmp_path, "dry", "apply", "older", "again", "change", "changed") == [
+    assert run(tmp_path, place, "dry", "apply", "older", "again", "change", "changed") == [
         "dry ['0001_first', '0002_second']",
         "apply ['0001_first', '0002_second']",
         "older []",
@@ -65,14 +75,16 @@ def test_applied_once_in_order_and_refused_when_newer_or_changed(tmp_path: Path)
     ]
 
 
-def test_a_changed_file_is_refused_and_a_half_applied_one_is_finished(tmp_path: Path) -> None:
+def test_a_changed_file_is_refused_and_a_half_applied_one_is_finished(tmp_path: Path, place: str) -> None:
     write(tmp_path, "0001_first.sql", FIRST)
     write(
         tmp_path,
         "0002_second.sql",
         "CREATE TABLE IF NOT EXISTS d (n UInt8) ENGINE = Memory\n;\nnonsense\n;\n",
     )
-    first, half, mended, change, changed = run(tmp_path, "broken", "half", "mended", "change", "changed")
+    first, half, mended, change, changed = run(
+        tmp_path, place, "broken", "half", "mended", "change", "changed"
+    )
     assert first.startswith("broken refused: The store failed: ")
     assert half.startswith("half refused: The store failed: ")
     assert mended == "mended ['0002_second']"
