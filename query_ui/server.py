@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ from waitress.server import MultiSocketServer, create_server
 from waitress.trigger import trigger
 
 from fleetprof.errors import FleetprofError, InputError, UnavailableError
+
+log = logging.getLogger("fleetprof.ui")
 
 THREADS = 8
 MAX_BODY_BYTES = 64 << 20
@@ -120,6 +123,10 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--http", default=DEFAULT_ADDRESS, help=f"address to serve on (default: {DEFAULT_ADDRESS})"
     )
+    parser.add_argument(
+        "--auth", choices=("off", "tokens"), default=os.environ.get("FLEETPROF_AUTH") or "off",
+        help="who may ask: anyone who can connect, or who has a token of the data folder (default: %(default)s)",
+    )  # fmt: skip
     return parser
 
 
@@ -128,16 +135,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     given = _arguments().parse_args()
     try:
-        _run(given.data, *parse_address(given.http))
+        _run(given.data, given.auth, *parse_address(given.http))
     except FleetprofError as error:
         print(f"fleetprof-ui: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def _run(data: Path, host: str, port: int) -> None:
+def _run(data: Path, auth: str, host: str, port: int) -> None:
+    from collector.exposure import page_exposure
     from collector.query.querier import Querier
     from collector.store.migrate import migrate
     from collector.store.open import open_store
+    from collector.tokens.book import TokenBook
+    from collector.tokens.gate import Gate
     from query_ui.app import UiConfig, create_app
     from query_ui.host_names import known_names
 
@@ -155,7 +165,10 @@ def _run(data: Path, host: str, port: int) -> None:
         ) from None
     try:
         migrate(store)
-        config = UiConfig(names=known_names(host, ""))
+        gate = Gate(TokenBook(data)) if auth == "tokens" else None
+        if warning := page_exposure(host, gate is not None):
+            log.warning("%s", warning)
+        config = UiConfig(names=known_names(host, ""), gate=gate)
         running = serve(create_app(Querier(store), config), host, port)
         print(f"fleetprof UI: {running.url}", flush=True)
         ended = threading.Event()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from collector.collector import Collector
 from collector.config import TABLE as COLLECTOR_TABLE
 from collector.config import CollectorConfig
+from collector.exposure import page_exposure
 from collector.query.querier import Querier
 from collector.store.interface import Store
 from collector.tokens.token import Scope
@@ -58,6 +59,8 @@ def run_up(options: argparse.Namespace) -> int:
             http.host,
             http.port,
         )
+        if warning := page_exposure(http.host, collector.guard is not None):
+            _say(f"warning: {warning}")
         try:
             if options.no_agent:
                 _say(f"UI ready: {ui.url} (no agent on this machine; Ctrl-C ends)")
