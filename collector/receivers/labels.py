@@ -27,7 +27,7 @@ _PLACES = {
     foreign: (ours, rank) for ours, names in _FOREIGN.items() for rank, foreign in enumerate((ours, *names))
 }
 _LEFT_OUT = (
-    "telemetry.", "process.", "os.", "host.", "container.", "thread.", "service.instance.", "k8s.pod.",
+    "telemetry.", "otel.", "process.", "os.", "host.", "container.", "thread.", "service.instance.", "k8s.pod.",
     "__", "pprof::", "bytes", "profile_id", "span_id", "trace_id", "span id", "trace id",
 )  # fmt: skip
 """Beginnings of names that differ with every process or say nothing of the code."""

@@ -37,6 +37,7 @@ MAX_FRAMES = 5_000_000
 CPU_SAMPLES = ValueType("cpu", "samples")
 _DEFAULT_RATE = 100
 _KINDS = {kind.name.lower(): kind for kind in FrameKind if kind is not FrameKind.LABEL}
+_NO_TEXT = bytes(range(9))
 _SHAPE = shape_of(profile_pb2.Profile.DESCRIPTOR)
 
 
@@ -72,10 +73,15 @@ def take_upload(
 def read_file(body: bytes, upload: Upload) -> list[Foreign]:
     """The profiles of a file; raises Refused, Unsupported, InputError."""
     data = gunzip_if_packed(body)
-    format = upload.format or ("pprof" if data[:1] < b" " else "folded")  # a protobuf tag, or text
+    format = upload.format or ("folded" if _is_text(data) else "pprof")
     profile = read_pprof(data) if format == "pprof" else _read_folded(data, upload)
     start_ns, end_ns = _range(profile, upload)
     return from_profile(_with_our_labels(profile), upload.labels, start_ns, end_ns)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether it begins without the control characters that every protobuf message has."""
+    return data[:4096].translate(None, _NO_TEXT) == data[:4096]
 
 
 def read_pprof(data: bytes) -> StackProfile:

@@ -51,12 +51,14 @@ def make_requests(profiles: Iterable[Foreign], run_id: int, now_s: float) -> lis
 
     Profiles that do not say their time are of the window of `now_s`. Raises Refused.
     """
-    drafts: dict[tuple[str, int], _Draft] = {}
+    drafts: dict[tuple[str, int, bool], _Draft] = {}
     for profile in profiles:
         host = fit_host(profile.labels.get("host", ""))
         cuts = profile.cut_stacks
         for start_s, rows in _by_window(profile, now_s).items():
-            draft = drafts.setdefault((host, start_s), _Draft(host, start_s))
+            # What has no time is kept apart: sent again later, all else must have the same numbers.
+            now = not (profile.start_ns or profile.end_ns)
+            draft = drafts.setdefault((host, start_s * (not now), now), _Draft(host, start_s))
             draft.add(profile, rows)
             draft.cuts, cuts = draft.cuts + cuts, 0
     return [draft.encode(run_id, number) for number, draft in enumerate(drafts.values(), 1)]
