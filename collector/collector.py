@@ -173,7 +173,7 @@ class Collector:
 
     def _serve_metrics(self, registry: AgentRegistry) -> MetricsServer | None:
         assert self._committer
-        source = PartsMetrics(self._committer, self.ledger, registry, self._expires_s, self.guard)
+        source = PartsMetrics(self._committer, self.ledger, registry, self.certificates, self.guard)
         self.metrics.register(source)
         process_metrics(self.metrics)
         if not self.config.metrics_listen:
@@ -182,9 +182,6 @@ class Collector:
         address = self.config.metrics_listen._replace(port=server.port)
         log.info("Serving metrics on http://%s/metrics.", address)
         return server
-
-    def _expires_s(self) -> float | None:
-        return self.certificates.validity.not_after_s if self.certificates else None
 
     def reload(self) -> None:
         """Read again what can change while running: the alert rules."""

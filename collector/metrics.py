@@ -4,7 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_total` 
 count anyway is read when it is asked for; only the time of a push is measured for this.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector as MetricSource
 from collector.agents.registry import AgentRegistry
 from collector.ingest.committer import Committer
 from collector.ingest.loss_ledger import LossLedger
+from collector.server_tls import ServerCertificates
 from collector.tokens.allowance import Limit
 from collector.tokens.gate import Reason
 from collector.tokens.guard import Guard
@@ -62,21 +63,18 @@ class PushMetrics:
 
 
 class PartsMetrics(MetricSource):
-    """Reads the committer, the ledger and the registry of agents when it is asked.
-
-    `expires_s` gives when the certificate in use expires, Unix seconds; None without TLS.
-    """
+    """Reads the committer, the ledger, the registry of agents and the doors' keepers when it is asked."""
 
     def __init__(
         self,
         committer: Committer,
         ledger: LossLedger,
         agents: AgentRegistry,
-        expires_s: Callable[[], float | None],
+        certificates: ServerCertificates | None = None,
         guard: Guard | None = None,
     ) -> None:
         self._committer, self._ledger, self._agents = committer, ledger, agents
-        self._expires_s = expires_s
+        self._certificates = certificates
         self._guard = guard
 
     def collect(self) -> Iterator[Metric]:
@@ -103,9 +101,16 @@ class PartsMetrics(MetricSource):
                 Limit,
                 self._guard.allowances.breaches,
             )
-        if (expires_s := self._expires_s()) is not None:
+        if self._certificates:
             yield _gauge(
-                "tls_certificate_expiry_timestamp_seconds", "When the certificate in use expires.", expires_s
+                "tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in use expires.",
+                self._certificates.validity.not_after_s,
+            )
+            yield _counter(
+                "tls_connections_unused",
+                "TLS connections without a call: failed handshakes, mostly.",
+                self._certificates.connections.unused,
             )
 
     def _losses(self) -> Metric:

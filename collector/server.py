@@ -67,7 +67,7 @@ def serve(
     """
     server = grpc.server(
         ThreadPoolExecutor(WORKERS, thread_name_prefix="push"),
-        interceptors=list(interceptors),
+        interceptors=[*([certificates.connections] if certificates else []), *interceptors],
         options=[
             # Twice our own limit, so that what is somewhat too large is refused and counted by us.
             ("grpc.max_receive_message_length", 2 * limits.message_bytes),

@@ -6,6 +6,7 @@ import time
 
 import grpc
 
+from collector.tls_connections import TlsConnections
 from fleetprof.errors import InputError
 from fleetprof.tls import (
     MAKE_HINT,
@@ -35,6 +36,7 @@ class ServerCertificates:
     def __init__(self, files: TlsFiles) -> None:
         """Read the files; raises InputError for what cannot be used, or is not valid now."""
         self._files = files
+        self.connections = TlsConnections()
         self._lock = threading.Lock()
         if not files.certificate or not files.key:
             missing = "tls_certificate" if not files.certificate else "tls_key"
@@ -57,6 +59,7 @@ class ServerCertificates:
 
     def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """gRPC's question at each handshake: the configuration when it has changed, else None."""
+        self.connections.begun()
         with self._lock:
             now_s = time.monotonic()
             if now_s - self._looked_s < LOOK_EVERY_S:

@@ -2,8 +2,10 @@
 
 import re
 import socket
+import time
 import urllib.request
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -21,10 +23,15 @@ from collector.agents.state import Registration
 from collector.ingest.committer import Queued, Stored
 from collector.ingest.loss_ledger import LossLedger
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
+from collector.server_tls import ServerCertificates
+from collector.tokens.allowance import Allowance, Limit
+from collector.tokens.gate import NotAllowed, Reason
+from collector.tokens.guard import Guard
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import DropReason, Losses
 from fleetprof.setting_kinds import Address
 from query_ui.metrics import add_metrics
+from tests.unit.tls_files import Authority
 
 ANY = Address("127.0.0.1", 0)
 UNITS = (
@@ -38,6 +45,9 @@ UNITS = (
     "pushes",
     "requests",
     "info",
+    "calls",
+    "connections",
+    "breaches",
     "fds",
 )
 
@@ -76,12 +86,17 @@ def follows_conventions(found: Iterable[Metric]) -> None:
             assert all(sample.name.endswith("_total") for sample in family.samples)
 
 
-def collector_registry() -> CollectorRegistry:
+def collector_registry(folder: Path) -> CollectorRegistry:
     registry, ledger, agents = CollectorRegistry(), LossLedger(), AgentRegistry({"old": 1.0})
     ledger.count(DropReason.TOO_OLD, "h", 4)
     agents.window("new")
     agents.register(Registration("third", 1, "h", 1, registered_at_s=5.0))
-    registry.register(PartsMetrics(Committer(), ledger, agents, lambda: 123.0))  # type: ignore[arg-type]
+    guard = Guard(folder, Allowance())
+    for peer in ("10.0.0.1", "10.0.0.2"):
+        guard.gate.count(NotAllowed(Reason.WRONG, "The token is not one of this collector."), peer)
+    guard.allowances.breaches[Limit.ROWS] += 3
+    certificates = ServerCertificates(Authority.make(folder / "tls").server())
+    registry.register(PartsMetrics(Committer(), ledger, agents, certificates, guard))  # type: ignore[arg-type]
     process_metrics(registry)
     pushes = PushMetrics(registry)
     pushes.count("accepted", 0.02)
@@ -89,8 +104,8 @@ def collector_registry() -> CollectorRegistry:
     return registry
 
 
-def test_the_collectors_metrics() -> None:
-    server = MetricsServer(ANY, collector_registry())
+def test_the_collectors_metrics(tmp_path: Path) -> None:
+    server = MetricsServer(ANY, collector_registry(tmp_path))
     found = scrape(server.port)
     server.close()
     follows_conventions(found.values())
@@ -102,7 +117,12 @@ def test_the_collectors_metrics() -> None:
     assert value(found["fleetprof_collector_queue_windows"]) == 3
     assert value(found["fleetprof_collector_agents"], state="reporting") == 1
     assert value(found["fleetprof_collector_agents"], state="silent") == 2
-    assert value(found["fleetprof_collector_tls_certificate_expiry_timestamp_seconds"]) == 123
+    expires_s = value(found["fleetprof_collector_tls_certificate_expiry_timestamp_seconds"])
+    assert expires_s > time.time() + 3600
+    assert value(found["fleetprof_collector_tls_connections_unused"], "_total") == 0
+    assert value(found["fleetprof_collector_calls_refused"], "_total", reason="wrong_token") == 2
+    assert value(found["fleetprof_collector_calls_refused"], "_total", reason="no_token") == 0
+    assert value(found["fleetprof_collector_token_limit_breaches"], "_total", limit="rows_per_minute") == 3
     seconds = found["fleetprof_collector_push_duration_seconds"]
     assert seconds.type == "histogram"
     assert value(seconds, "_sum") == pytest.approx(3.02)
@@ -150,8 +170,8 @@ def test_requests_are_counted_by_route_not_by_path() -> None:
     assert "process_resident_memory_bytes" in found
 
 
-def test_the_web_application_shows_the_metrics_of_its_process_once() -> None:
-    found = families(web(collector_registry()).test_client().get("/metrics").get_data(as_text=True))
+def test_the_web_application_shows_the_metrics_of_its_process_once(tmp_path: Path) -> None:
+    found = families(web(collector_registry(tmp_path)).test_client().get("/metrics").get_data(as_text=True))
     follows_conventions(found.values())
     assert {"fleetprof_collector_pushes", "process_cpu_seconds"} <= found.keys()
 

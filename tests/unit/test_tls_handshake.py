@@ -16,6 +16,7 @@ from agent.connection import Connection
 from agent.doctor import collector_fact
 from agent.tls import explain
 from collector.server_tls import ServerCertificates
+from collector.tls_connections import TlsConnections
 from fleetprof.setting_kinds import Address
 from fleetprof.tls import TlsFiles
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
@@ -336,3 +337,69 @@ def test_doctor_tells_about_tls(ours: Authority, foreign: Authority, serve: Call
         fact = collector_fact(address, 1.0, files)
         assert not fact.ok
         assert words in fact.advice
+
+
+def test_a_renewed_agent_certificate_is_used_before_anything_fails(
+    ours: Authority, serve: Callable[..., Address], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a heartbeat asks for: the old connection goes on until the new files are there, and no call fails."""
+    address = serve(mutual(ours).credentials())
+    connection = Connection(address, ours.agent())
+    before = connection.channel
+    push(connection)
+    connection.renew()
+    assert connection.channel is before
+    ours.agent()
+    connection.renew()
+    assert connection.channel is not before
+    assert push(connection).status == Response.STATUS_ACCEPTED
+    connection.close()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_call_that_a_renewal_cuts_off_is_no_failure(
+    ours: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        connection = Connection(Address("127.0.0.1", mute.getsockname()[1]), ours.agent())
+        stub = ingest_pb2_grpc.IngestServiceStub(connection.channel)
+        call = stub.Push.future(ingest_pb2.PushRequest(), timeout=20)
+        ours.agent()
+        connection.renew()
+        with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
+            call.result()
+        connection.failed(call)
+        connection.close()
+    assert caplog.records == []
+
+
+def test_handshakes_that_fail_are_counted_and_logged_once(
+    ours: Authority, foreign: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    now_s = [0.0]
+    certificates = mutual(ours)
+    certificates.connections = TlsConnections(lambda: now_s[0])
+    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[certificates.connections])
+    ingest_pb2_grpc.add_IngestServiceServicer_to_server(Accepting(), server)
+    address = Address("127.0.0.1", server.add_secure_port("127.0.0.1:0", certificates.credentials()))
+    server.start()
+    theirs = TlsFiles(ours.ca, foreign.agent().certificate, foreign.agent().key)
+    old = ours.agent("old", validity=PAST)
+    good = [Connection(address, ours.agent()) for _ in range(3)]
+    for connection in good:
+        push(connection)
+        push(connection)
+    for files in (theirs, TlsFiles(ours.ca, old.certificate, old.key), TlsFiles(ca=ours.ca)):
+        bad = Connection(address, files)
+        with pytest.raises(grpc.RpcError):
+            push(bad)
+        bad.close()
+    assert certificates.connections.unused == 0
+    now_s[0] = 31.0
+    # A client may try a failed handshake again, so there are three or more.
+    assert 3 <= certificates.connections.unused <= 9
+    for connection in good:
+        push(connection)
+        connection.close()
+    assert caplog.text.count("came to nothing") == 1
+    server.stop(None)
