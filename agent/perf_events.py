@@ -135,6 +135,8 @@ def _fence() -> None:
         pass
 
 
+LARGEST_RECORD_BYTES = 4096 + 512
+"""No record is longer: a mapping's, with a path of PATH_MAX bytes; and a LOST record before it."""
 _HEAD, _TAIL = 1024, 1032
 """Bytes of data_head and data_tail in struct perf_event_mmap_page."""
 
@@ -170,10 +172,14 @@ class PerfRing:
         self._head = np.frombuffer(memory, np.uint64, 1, _HEAD)
         self._tail = np.frombuffer(memory, np.uint64, 1, _TAIL)
         self._data = memoryview(memory)[mmap.PAGESIZE :]
+        self.overflowed = False
+        """Whether the last read came when a record may have found no room. The kernel tells of a loss only
+        with its next record on that CPU, perhaps hours later; the reader sees at once that the ring was full."""
 
     def read(self) -> bytes:
         """All complete records that arrived since the last read, contiguous; the space is given back."""
         head, tail = int(self._head[0]), int(self._tail[0])
+        self.overflowed = False
         if head == tail:
             return b""
         _fence()
@@ -184,6 +190,9 @@ class PerfRing:
             data = bytes(self._data[start:]) + bytes(self._data[:end])
         _fence()
         self._tail[0] = head
+        _fence()
+        # What came until the space was free again counts as well.
+        self.overflowed = int(self._head[0]) - tail > self.size_bytes - LARGEST_RECORD_BYTES
         return data
 
     def close(self) -> None:
@@ -230,6 +239,11 @@ class CpuRings:
     def read(self) -> list[bytes]:
         """What each CPU wrote since the last read, empty rings left out."""
         return [data for ring in self.rings.values() if (data := ring.read())]
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether a record may have been lost before the last read had ended."""
+        return any(ring.overflowed for ring in self.rings.values())
 
     def close(self) -> None:
         """Close all; safe to call twice."""

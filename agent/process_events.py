@@ -26,7 +26,10 @@ class Batch(NamedTuple):
 
     records: list[Record]
     lost: int
+    """As far as the kernel told it by now."""
     until_ns: int
+    incomplete_until_ns: int
+    """Records that happened before may have been lost, told or not; 0 for none."""
 
 
 class ProcessEvents:
@@ -74,13 +77,15 @@ class ProcessEvents:
             found, malformed = split(data)
             lost += malformed
             records += found
+        incomplete_until_ns = monotonic_ns() if lost or self._rings.overflowed else 0
         records.sort(key=itemgetter(0))
         while records and records[-1].time_ns > until_ns:
             self._held.append(records.pop())
         for record in records:
             if record.type in (RecordType.LOST, RecordType.LOST_SAMPLES):
                 lost += lost_of(record)
-        return Batch(records, lost, until_ns)
+                incomplete_until_ns = max(incomplete_until_ns, record.time_ns)
+        return Batch(records, lost, until_ns, incomplete_until_ns)
 
     def wake_after(self, delay_ns: int) -> None:
         """Make `fd` readable in `delay_ns`; replaces an earlier wish."""

@@ -55,8 +55,8 @@ class Image:
     """It ended before anything could be read."""
     found: bool = False
     """It was asked for, so its process is worth keeping."""
-    attempts: int = 0
-    """How often it was read."""
+    complete: bool = False
+    """Whether nothing is left to read from /proc: an EXECED one is told before its exec has ended."""
     checked_ns: int = 0
     """When it was last compared with /proc."""
 
@@ -103,6 +103,12 @@ class Images:
         if not time_ns:
             return images[-1] if images else None
         return next((image for image in reversed(images) if image.start_ns <= time_ns), None)
+
+    def before(self, image: Image) -> Image | None:
+        """The image that the pid ran before this one."""
+        images = self._by_pid.get(image.pid, [])
+        index = images.index(image) if image in images else 0
+        return images[index - 1] if index else None
 
     def add(self, image: Image) -> bool:
         """Take in the latest image of its pid, which ends the one before; False when there is no room."""

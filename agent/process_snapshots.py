@@ -12,9 +12,8 @@ from agent.process_images import Image, Origin
 from agent.process_reader import ProcessReader, VariableNames, monotonic_of_ticks, other_thread
 
 SETTLED_NS = 80_000_000
-MAX_ATTEMPTS = 10
-"""An exec is told before it is complete: arguments and environment come some 100 us later. A process with
-none is read again, at most so often and not after SETTLED_NS."""
+"""An exec is told before it is complete: arguments and environment come some 100 us later, or when the disk
+has delivered the program. A process that shows none is taken as it is when it is older than this."""
 
 
 class Snapshots:
@@ -27,10 +26,9 @@ class Snapshots:
     def read(self, image: Image) -> bool:
         """Look at the process behind an image that is its pid's current one; False when it has gone.
 
-        An image that the process has not quite become yet keeps `process` None, or incomplete with
-        `attempts` below MAX_ATTEMPTS: read it again a moment later.
+        An image that the process has not quite become yet keeps `process` None, or without arguments, and
+        is not `complete`: read it again a moment later.
         """
-        image.attempts += 1
         try:
             with ProcessReader(image.pid) as reader:
                 if image.origin is Origin.EXECED:
@@ -44,11 +42,11 @@ class Snapshots:
     def _read_execed(self, image: Image, reader: ProcessReader) -> None:
         exe = reader.exe()
         image.settle()
-        if not _is_exe_of(exe, image.mappings) and image.attempts < MAX_ATTEMPTS:
+        settled = monotonic_ns() - image.start_ns > SETTLED_NS
+        if not _is_exe_of(exe, image.mappings) and not settled:
             return  # the records of a later exec are still to come, or those of this one
-        environment, complete = reader.environment(self._names)
-        if complete or monotonic_ns() - image.start_ns > SETTLED_NS:
-            image.attempts = MAX_ATTEMPTS
+        environment, began = reader.environment(self._names)
+        image.complete = began or settled
         process = self._process(image, reader, exe, environment)
         process.mappings = image.mappings
         if image.process is None:
@@ -86,7 +84,7 @@ class Snapshots:
         stat = reader.stat()
         image.start_ns = image.start_ns or monotonic_of_ticks(stat.start_ticks)
         image.comm, image.parent_pid = stat.comm, stat.parent_pid
-        image.attempts = MAX_ATTEMPTS
+        image.complete = True
         if stat.is_kernel:
             image.process = Process(image.pid, image.pid, image.start_ns, stat.comm, "", is_kernel=True)
             return
@@ -111,6 +109,7 @@ class Snapshots:
             comm=image.comm,
             parent_pid=image.parent_pid,
         )
+        image.complete = True
         return image.process
 
     def from_records(self, image: Image) -> Process | None:
@@ -132,6 +131,7 @@ class Snapshots:
             mappings=image.mappings,
             parent_pid=image.parent_pid,
         )
+        image.complete = True
         return image.process
 
     def open_files(self, image: Image) -> None:

@@ -21,10 +21,11 @@ from agent.perf_records import (
     task_of,
 )
 from agent.process import Process
+from agent.process_budget import Budget
 from agent.process_events import Batch, ProcessEvents
 from agent.process_images import MAX_RAW_RECORDS, Image, Images, Origin, mapping_of
 from agent.process_reader import PROC, ProcessReader, monotonic_of_ticks
-from agent.process_snapshots import MAX_ATTEMPTS, Snapshots
+from agent.process_snapshots import Snapshots
 from fleetprof.losses import DropReason, Losses
 
 READS_PER_S = 300
@@ -33,9 +34,10 @@ READ_BURST = 300
 RETRY_NS = 5_000_000
 STARVED_RETRY_NS = 20_000_000
 MAX_CPU_SHARE = 0.1
-LARGE_COST_NS = 5_000_000
-"""After a poll that took longer than this the table rests until polling is MAX_CPU_SHARE of one CPU again.
-Rings may overflow then, which is counted, and mended by looking at /proc."""
+CPU_BURST_NS = 200_000_000
+"""Looks may take MAX_CPU_SHARE of one CPU, of which two seconds' worth is saved up; past it the table rests.
+Rings may overflow then, which is counted, and mended by looking at /proc. A single look of many milliseconds
+(a cold cache, a stolen CPU) is no reason to rest: short-lived processes would go unseen meanwhile."""
 TICK_SLACK_NS = 20_000_000
 """Start times in /proc are rounded down to 10 ms."""
 MAX_COPIES = 32
@@ -70,11 +72,12 @@ class ProcessTable:
         self._unread: deque[Image] = deque()
         self._unfinished: deque[Image] = deque()
         self._losses = Losses()
-        self._budget = _Budget()
+        self._budget = Budget(READS_PER_S, READ_BURST)
+        self._cpu_ns = Budget(MAX_CPU_SHARE * 1e9, CPU_BURST_NS)
         self._seen_ns = monotonic_ns()
         self._files_seen: set[bytes] = set()
-        self._rest_until_ns = 0
         self._lost_ns = 0
+        """What happened before this time may be known in part only."""
         self._lost_since_expire = False
 
     def fds(self) -> list[int]:
@@ -90,12 +93,20 @@ class ProcessTable:
         """Kernel memory of the rings that the events arrive in."""
         return self._events.size_bytes
 
-    def poll(self) -> None:
-        """Take in what happened since the last call, and look at new processes while they are alive."""
-        now_ns, begin_cpu_ns = monotonic_ns(), thread_time_ns()
-        if now_ns < self._rest_until_ns:
-            self._events.wake_after(self._rest_until_ns - now_ns)
-            return
+    def poll(self) -> bool:
+        """Take in what happened since the last call, and look at new processes while they are alive.
+
+        False when nothing was done because looks have cost too much lately.
+        """
+        rest_ns = self._cpu_ns.wait_ns()
+        if rest_ns:
+            self._events.wake_after(rest_ns)
+            return False
+        self._take_in()
+        return True
+
+    def _take_in(self) -> None:
+        begin_cpu_ns = thread_time_ns()
         batch = self._events.read()
         self._note_losses(batch)
         self._files_seen.clear()
@@ -105,27 +116,27 @@ class ProcessTable:
                 handle(record)
         self._seen_ns = batch.until_ns
         self._read_new()
-        cost_ns = thread_time_ns() - begin_cpu_ns
-        if cost_ns > LARGE_COST_NS:
-            self._rest_until_ns = monotonic_ns() + int(cost_ns / MAX_CPU_SHARE)
+        self._cpu_ns.spend(thread_time_ns() - begin_cpu_ns)
 
     def find(self, pid: int, time_ns: int) -> Process | None:
         """The image that `pid` ran at a CLOCK_MONOTONIC time, the latest for time 0; None if not known.
 
-        The same image is always the same object.
+        The same image is always the same object. A time since the last look makes another one, whatever it
+        costs: an answer from old records would be wrong.
         """
         if pid == 0:
             return IDLE
         if self._seen_ns < time_ns <= monotonic_ns():
-            self.poll()
+            self._take_in()
         image = self._images.at(pid, time_ns) or self._first_sight(pid, time_ns)
-        if image is None:
-            return None
-        if image.checked_ns < self._lost_ns:
-            image = self._check(image)
+        return self._process_of(image) if image is not None else None
+
+    def _process_of(self, image: Image) -> Process | None:
+        image = self._checked(image)
         image.found = True
-        process = image.process if image.process is not None else self._resolve(image)
-        if process is not None:
+        is_read = image.complete or image.end_ns
+        process = image.process if image.process is not None and is_read else self._resolve(image)
+        if process is not None and process is image.process:
             if image.records:
                 image.settle()
                 self._snapshots.open_files(image)
@@ -154,7 +165,8 @@ class ProcessTable:
     def _note_losses(self, batch: Batch) -> None:
         if batch.lost:
             self._losses[DropReason.PERF_LOST] += batch.lost
-            self._lost_ns = batch.until_ns
+        if batch.incomplete_until_ns > self._lost_ns:
+            self._lost_ns = batch.incomplete_until_ns
             self._lost_since_expire = True
 
     def _on_exit(self, record: Record) -> None:
@@ -247,8 +259,13 @@ class ProcessTable:
             self._events.wake_after(STARVED_RETRY_NS if self._budget.starved else RETRY_NS)
 
     def _read(self, image: Image) -> None:
+        if image.end_ns:
+            return
+        if image.start_ns < self._lost_ns:
+            self._mend(image)
+            return
         image.checked_ns = monotonic_ns()
-        if not image.end_ns and self._snapshots.read(image) and image.attempts < MAX_ATTEMPTS:
+        if self._snapshots.read(image) and not image.complete:
             self._unfinished.append(image)
 
     def _first_sight(self, pid: int, time_ns: int) -> Image | None:
@@ -268,11 +285,18 @@ class ProcessTable:
         self._losses[DropReason.PROCESS_GONE] += 1
 
     def _resolve(self, image: Image) -> Process | None:
-        """Make the process of an image that is asked for the first time."""
+        """Make the process of an image that is asked for the first time.
+
+        In the middle of an exec there is no telling yet who that will be: until its end, the image before
+        answers, and nothing is lost.
+        """
         if image.gone:
             return None
         if not image.end_ns and image.origin is not Origin.FORKED:
-            self._snapshots.read(image)
+            alive = self._snapshots.read(image)
+            if alive and not image.complete:
+                before = self._images.before(image)
+                return self._process_of(before) if before is not None else None
         if image.process is None and image.origin is Origin.EXECED:
             self._snapshots.from_records(image)
         if image.process is None and image.copied_from is not None:
@@ -290,49 +314,45 @@ class ProcessTable:
         return image.process
 
     def _resolve_parent(self, parent: Image) -> Process | None:
+        parent = self._checked(parent)
         process = parent.process if parent.process is not None else self._resolve(parent)
         if process is not None and parent.records:
             parent.settle()
         return process
 
-    def _check(self, image: Image) -> Image:
-        """Compare an image with /proc after records were lost: it may have mapped more, or be another one."""
-        image.checked_ns = monotonic_ns()
-        if image.process is None:
-            image.origin = Origin.SEEN  # an exec or mappings may be missing from what records told
-        if image.end_ns or image.process is None or not self._budget.take():
+    def _checked(self, image: Image) -> Image:
+        """The image itself unless records about it may be lost; then what /proc says it is now."""
+        if image.end_ns or max(image.start_ns, image.checked_ns) >= self._lost_ns or not self._budget.take():
             return image
-        fresh = Image(image.pid, 0, Origin.SEEN, checked_ns=image.checked_ns)
+        return self._mend(image)
+
+    def _mend(self, image: Image) -> Image:
+        """Compare a live image with /proc: it may have mapped more, have ended, or be another one by now."""
+        now_ns = image.checked_ns = monotonic_ns()
+        fresh = Image(image.pid, 0, Origin.SEEN, checked_ns=now_ns)
         if not self._snapshots.read(fresh) or fresh.process is None:
-            self._images.end(image, image.checked_ns)
+            self._images.end(image, now_ns)
             return image
-        if fresh.process.exe == image.process.exe:
-            image.mappings = fresh.mappings
-            image.records.clear()
-            image.settle()
-            return image
-        fresh.start_ns = fresh.process.start_ns = max(fresh.start_ns, self._lost_ns)
-        return fresh if self._add(fresh) else image
+        if not _is_same(image, fresh):
+            fresh.start_ns = fresh.process.start_ns = max(fresh.start_ns, self._lost_ns)
+            return fresh if self._add(fresh) else image
+        image.mappings = fresh.mappings
+        image.records.clear()
+        image.complete = True
+        if image.process is None:
+            image.start_ns = image.start_ns or fresh.start_ns
+            image.process = fresh.process
+            image.process.start_ns, image.process.mappings = image.start_ns, image.mappings
+        image.settle()
+        return image
 
 
-class _Budget:
-    """A token bucket: READS_PER_S, saved up to READ_BURST."""
-
-    def __init__(self) -> None:
-        self._tokens = float(READ_BURST)
-        self._filled_ns = monotonic_ns()
-        self.starved = False
-        """Whether the last wish was refused."""
-
-    def take(self) -> bool:
-        now_ns = monotonic_ns()
-        self._tokens = min(READ_BURST, self._tokens + (now_ns - self._filled_ns) * READS_PER_S / 1e9)
-        self._filled_ns = now_ns
-        self.starved = self._tokens < 1
-        if self.starved:
-            return False
-        self._tokens -= 1
-        return True
+def _is_same(image: Image, fresh: Image) -> bool:
+    """Whether an image is still what its pid runs: the process did not begin after it, nor change program."""
+    if image.start_ns and fresh.start_ns > image.start_ns + TICK_SLACK_NS:
+        return False
+    before, now = image.process, fresh.process
+    return before is None or now is None or before.exe == now.exe
 
 
 def _is_plain_copy(image: Image) -> bool:
