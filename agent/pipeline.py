@@ -16,7 +16,7 @@ from agent.backends.interface import Backend, Closed
 from agent.cost import CostMeter
 from agent.label import Labels, SeriesBook
 from agent.memory import give_back
-from agent.owners import find_owners
+from agent.owners import LATEST, find_owners
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
 from agent.samples import Captures, concat
@@ -103,13 +103,13 @@ class Pipeline:
 
     def drain(self) -> None:
         """Take what the kernel has, and look at its processes while they can still be read."""
-        self._parts.processes.poll()
         drained = self._parts.backend.drain()
         self._losses.update(drained.losses)
         self._pending.append(drained.captures)
-        now_ns = time.monotonic_ns()
+        if not self._parts.processes.poll():
+            return
         for pid in set(drained.captures.pid.tolist()):
-            self._parts.processes.find(pid, now_ns)
+            self._parts.processes.find(pid, LATEST)
 
     def close_window(self) -> None:
         """End the current window, deliver it, and begin the next."""
