@@ -72,7 +72,7 @@ class ChdbStore:
         except UnavailableError:
             self._lock.release()
             raise
-        self.dialect = Dialect(parse_version(version), embedded=True)
+        self.dialect = Dialect(parse_version(version))
 
     def query(self, statement: Statement) -> Columns:
         """Run a SELECT; see `Store.query`."""

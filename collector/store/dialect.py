@@ -1,4 +1,4 @@
-"""How one schema is written for embedded ClickHouse, for current servers and for 18.16.
+"""How one schema is written for embedded ClickHouse, for current servers, for clusters and for 18.16.
 
 Migrations hold ${...} placeholders where the clauses differ; everything else is the same text everywhere.
 """
@@ -8,41 +8,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
-DEDUP_BLOCKS = 1000
-"""How many of the last blocks of a table ClickHouse remembers to recognise a repeated insert."""
+from collector.store.cluster_ddl import Cluster
 
 _MODERN = (23, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a ClickHouse of `version` (major, minor) understands; `embedded` when it is in our process."""
+    """What a ClickHouse of `version` (major, minor) understands; `cluster` where it is one of several."""
 
     version: tuple[int, int]
-    embedded: bool = False
+    cluster: Cluster | None = None
 
     @property
     def modern(self) -> bool:
         """True from 23.8 on, the oldest that is supported in production; false for 18.16, used by tests."""
         return self.version >= _MODERN
 
-    @property
-    def insert_tokens(self) -> bool:
-        """Whether a repeated insert can be told by a token of ours."""
-        return self.modern and not self.embedded
-
-    @property
-    def server_parameters(self) -> bool:
-        """Whether values can travel beside the statement."""
-        return self.modern
-
     def render(self, sql: str) -> str:
         """`sql` with its ${...} placeholders filled in; raises KeyError for one that is not known."""
         return Template(sql).substitute(self._clauses())
 
     def ddl(self, sql: str) -> list[str]:
-        """The statements that do what a statement of a migration says, here."""
-        return [self.render(sql)]
+        """The statements that do here what a statement of a migration says.
+
+        Raises KeyError as `render` does, and UnavailableError for what cannot be done on a cluster.
+        """
+        rendered = self.render(sql)
+        return self.cluster.ddl(rendered) if self.cluster else [rendered]
 
     def _clauses(self) -> Mapping[str, str]:
         if not self.modern:
@@ -54,9 +47,8 @@ class Dialect:
             "codec_zstd": "CODEC(ZSTD(1))",
             "codec_t64": "CODEC(T64, ZSTD(1))",
             "codec_t64_32": "CODEC(T64, ZSTD(1))",
-            "dedup": ""
-            if self.embedded
-            else f"SETTINGS non_replicated_deduplication_window = {DEDUP_BLOCKS}",
+            # A repeated insert is recognised by newest_blocks (interface.py), or by the replicas of a cluster.
+            "dedup": "",
         }
 
 

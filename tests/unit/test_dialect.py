@@ -8,19 +8,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.store import errors
+from collector.store.cluster_ddl import Cluster
 from collector.store.dialect import Dialect, parse_version
 from collector.store.migrate import read_migrations
 from collector.store.parameters import literal, typed, with_literals
-from fleetprof.errors import InputError
+from fleetprof.errors import InputError, UnavailableError
 
 
 def test_migrations_render_for_each_dialect() -> None:
-    for dialect in (Dialect((18, 16)), Dialect((23, 8)), Dialect((26, 9), embedded=True)):
-        text = "".join(dialect.render(part) for each in read_migrations() for part in each.statements)
+    cluster = Cluster("fleet", "profiles")
+    for dialect in (
+        Dialect((18, 16)),
+        Dialect((23, 8)),
+        Dialect((18, 16), cluster),
+        Dialect((26, 9), cluster),
+    ):
+        parts = [part for each in read_migrations() for part in each.statements]
+        text = "".join(statement for part in parts for statement in dialect.ddl(part))
         assert "${" not in text
         modern = dialect.version > (20, 0)
         assert ("LowCardinality" in text) == ("CODEC" in text) == modern
-        assert ("deduplication_window" in text) == (modern and not dialect.embedded)
+        assert ("Replicated" in text) == (" ON CLUSTER fleet " in text) == (dialect.cluster is not None)
+
+
+def test_a_cluster_has_a_replicated_table_and_one_over_all_shards() -> None:
+    cluster = Cluster("fleet", "profiles")
+    sql = (
+        "CREATE TABLE IF NOT EXISTS stack_1h (\n    a UInt8\n) ENGINE = SummingMergeTree((a, b))\nORDER BY a"
+    )
+    local, over = cluster.ddl(sql)
+    assert "stack_1h_local ON CLUSTER fleet (\n    a UInt8\n)" in local
+    path = "'/clickhouse/tables/profiles/stack_1h/{shard}', '{replica}'"
+    assert f"ReplicatedSummingMergeTree({path}, (a, b))\nORDER BY a" in local
+    assert over.endswith("ENGINE = Distributed(fleet, profiles, stack_1h_local)")
+    (whole,) = cluster.ddl(sql.replace("stack_1h", "migrations"))
+    assert "'/clickhouse/tables/profiles/migrations/all', '{shard}-{replica}'" in whole
+    assert [statement[:60] for statement in cluster.ddl("ALTER TABLE samples ADD COLUMN b UInt8")] == [
+        "ALTER TABLE samples_local ON CLUSTER fleet ADD COLUMN b UInt",
+        "ALTER TABLE samples ON CLUSTER fleet ADD COLUMN b UInt8",
+    ]
+    with pytest.raises(UnavailableError):
+        cluster.ddl("INSERT INTO samples SELECT 1")
 
 
 def test_an_unknown_placeholder_is_an_error() -> None:
