@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self
 
+from agent.backends.interface import Backend
 from agent.backends.probe import choose
 from agent.config import AgentConfig
 from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
@@ -14,6 +15,9 @@ from agent.pipeline import Parts
 from agent.processes import ProcessTable
 from agent.scope import scope_of
 from agent.symbolize.symbolizer import Symbolizer
+from agent.unwind.objects import TableBuilder
+from agent.unwind.table_files import TableFiles
+from agent.unwind.unwinder import Unwinder
 
 log = logging.getLogger("fleetprof.agent")
 
@@ -37,6 +41,7 @@ class Assembly(AbstractContextManager["Assembly"]):
             raise
         for missing in self._backend.unavailable:
             log.warning("%s is off: %s", missing.program, missing.why)
+        self._unwinder = _unwinder(config, self._backend, files)
         identifier = Identifier(config.identity())
         self.parts = Parts(
             backend=self._backend,
@@ -46,6 +51,7 @@ class Assembly(AbstractContextManager["Assembly"]):
             host_labels=identifier.host_labels(),
             cpu_count=os.cpu_count() or 1,
             scope=scope_of(config.scope),
+            unwinder=self._unwinder,
         )
 
     def __enter__(self) -> Self:
@@ -54,5 +60,14 @@ class Assembly(AbstractContextManager["Assembly"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        if self._unwinder:
+            self._unwinder.close()
         self._backend.close()
         self._processes.close()
+
+
+def _unwinder(config: AgentConfig, backend: Backend, files: ObjectFiles) -> Unwinder | None:
+    if backend.unwind_tables is None:
+        return None
+    builder = TableBuilder(TableFiles(config.state_dir / "unwind"))
+    return Unwinder(backend.unwind_tables, files, builder, config.unwind_memory_bytes)

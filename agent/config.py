@@ -80,6 +80,14 @@ TABLE = (
         minimum=1, maximum=100_000,
     ),
     Setting(
+        "unwind", STR, "off", "Unwind user stacks by .eh_frame; off: follow frame pointers only.",
+        choices=("auto", "off"),
+    ),
+    Setting(
+        "unwind_memory", BYTES, "48 MiB", "Kernel memory for unwind tables; the least used go first.",
+        minimum=1 << 20, maximum=16 << 30,
+    ),
+    Setting(
         "scope", STR, HOST, "Which processes: all, or those in the agent's own network namespace.",
         choices=SCOPES,
     ),
@@ -138,6 +146,8 @@ class AgentConfig:
     frequency_hz: int
     sched: bool
     wait_stacks_per_second: int
+    unwind: str
+    unwind_memory_bytes: int
     scope: str
     host: str
     environment: str
@@ -168,5 +178,6 @@ class AgentConfig:
             frequency_hz=self.frequency_hz,
             sched=self.sched,
             wait_stacks_per_second=self.wait_stacks_per_second,
+            unwind=self.unwind,
             **others,
         )

@@ -73,6 +73,8 @@ def _load_library() -> ctypes.CDLL:
         "bpf_map__initial_value": (pointer, [pointer, ctypes.POINTER(ctypes.c_size_t)]),
         "bpf_map_lookup_elem": (number, [number, pointer, pointer]),
         "bpf_map_update_elem": (number, [number, pointer, pointer, ctypes.c_uint64]),
+        "bpf_map_delete_elem": (number, [number, pointer]),
+        "bpf_map_create": (number, [number, text, *3 * [ctypes.c_uint32], pointer]),
         "bpf_obj_get_info_by_fd": (number, [number, pointer, ctypes.POINTER(ctypes.c_uint32)]),
         "bpf_enable_stats": (number, [number]),
         "libbpf_set_print": (pointer, [_PRINT_TYPE]),
@@ -288,6 +290,42 @@ def add_keys(map_fd: int, keys: Iterable[int]) -> None:
         done = Library.get().bpf_map_update_elem(map_fd, ctypes.byref(number), ctypes.byref(value), 0)
         if done < 0:
             raise BpfError("Cannot fill a BPF map", -done)
+
+
+def set_value(map_fd: int, key: int, value: bytes) -> None:
+    """Set the value of a u32 key."""
+    done = Library.get().bpf_map_update_elem(map_fd, ctypes.byref(ctypes.c_uint32(key)), value, 0)
+    if done < 0:
+        raise BpfError("Cannot fill a BPF map", -done)
+
+
+def remove_key(map_fd: int, key: int) -> None:
+    """Remove a u32 key, if it is there."""
+    done = Library.get().bpf_map_delete_elem(map_fd, ctypes.byref(ctypes.c_uint32(key)))
+    if done < 0 and -done != errno.ENOENT:
+        raise BpfError("Cannot change a BPF map", -done)
+
+
+class _MapOptions(ctypes.Structure):
+    """struct bpf_map_create_opts (bpf/bpf.h), up to the flags; libbpf takes what is missing as zeros."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("unused", ctypes.c_uint32 * 5),
+        ("map_flags", ctypes.c_uint32),
+    )
+
+
+_ARRAY, _MMAPABLE, _INNER_MAP = 2, 1 << 10, 1 << 12
+
+
+def create_inner_array(name: str, value_bytes: int, entries: int) -> int:
+    """The descriptor of a new array that can be mapped, and be put into an array of maps of any such sizes."""
+    options = _MapOptions(size=ctypes.sizeof(_MapOptions), map_flags=_MMAPABLE | _INNER_MAP)
+    made = Library.get().bpf_map_create(_ARRAY, name.encode(), 4, value_bytes, entries, ctypes.byref(options))
+    if made < 0:
+        raise BpfError("Cannot create a BPF map", -made)
+    return int(made)
 
 
 def array_values(map_fd: int, count: int) -> list[int]:

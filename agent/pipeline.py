@@ -22,6 +22,7 @@ from agent.resolve import Resolver, Symbols
 from agent.samples import Captures, concat
 from agent.scale import scale
 from agent.scope import Scope, inside
+from agent.unwind.unwinder import Unwinder
 from agent.window_clock import WindowClock
 from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
@@ -47,6 +48,8 @@ class Parts:
     """Labels of the host's own series (idle time)."""
     cpu_count: int
     scope: Scope
+    unwinder: Unwinder | None = None
+    """Told of the processes that are sampled, where stacks are unwound by tables."""
 
 
 class Pipeline:
@@ -106,10 +109,15 @@ class Pipeline:
         drained = self._parts.backend.drain()
         self._losses.update(drained.losses)
         self._pending.append(drained.captures)
+        unwinder = self._parts.unwinder
+        if unwinder:
+            unwinder.turn()
         if not self._parts.processes.poll():
             return
         for pid in set(drained.captures.pid.tolist()):
-            self._parts.processes.find(pid, LATEST)
+            process = self._parts.processes.find(pid, LATEST)
+            if unwinder and process:
+                unwinder.follow(process)
 
     def close_window(self) -> None:
         """End the current window, deliver it, and begin the next."""
@@ -118,6 +126,8 @@ class Pipeline:
         self._losses.update(closed.losses)
         self._deliver(self._window(closed, times))
         self._parts.processes.expire(time.monotonic_ns())
+        if self._parts.unwinder:
+            self._parts.unwinder.forget_ended()
         self._resolver.turn()
         self._book.turn()
         give_back()

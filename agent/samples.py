@@ -42,7 +42,7 @@ class UserEnd(IntEnum):
     UNREADABLE = 5
     BUDGET = 6
     NEW = 7
-    """As UNKNOWN: the process was not known yet."""
+    """Its tables are not loaded yet; as UNKNOWN if none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,18 @@ def concat(parts: list[Captures]) -> Captures:
         return empty()
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("pid", "tid", "comm", "type", "wait", "time_ns", "count", "value_ns", "truncated", "user_end")
+        for name in (
+            "pid",
+            "tid",
+            "comm",
+            "type",
+            "wait",
+            "time_ns",
+            "count",
+            "value_ns",
+            "truncated",
+            "user_end",
+        )
     }
     return Captures(
         **columns,

@@ -18,7 +18,7 @@ enum fp_end {
 	FP_END_NO_RULE,	   /* the table says that it cannot be told, or by means that are not followed */
 	FP_END_UNREADABLE, /* the stack could not be read, or led backwards */
 	FP_END_BUDGET,	   /* code whose table had no room in memory */
-	FP_END_NEW,	   /* the process was not known yet: the kernel walked along frame pointers */
+	FP_END_NEW,	   /* its tables are not loaded yet; the kernel walked along frame pointers if none was */
 	FP_ENDS
 };
 

@@ -90,6 +90,8 @@ static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
 	__u32 key = walk->table, zero = 0;
 	if (key == FP_OVER_BUDGET)
 		walk->why = FP_END_BUDGET;
+	else if (key == FP_PENDING)
+		walk->why = FP_END_NEW;
 	void *lines = bpf_map_lookup_elem(&unwind_tables, &key);
 	if (!lines)
 		return NULL;

@@ -59,6 +59,7 @@ struct fp_line {
 
 #define FP_NO_TABLE 0xffffffff /* fp_mapping.table: a JIT's memory, or code without call frame information */
 #define FP_OVER_BUDGET 0xfffffffe /* fp_mapping.table: there is a table, and no memory for it */
+#define FP_PENDING 0xfffffffd /* fp_mapping.table: the table is not loaded yet */
 
 /* An executable mapping of a process. */
 struct fp_mapping {

@@ -19,6 +19,7 @@ from agent.backends.run_time import RunTime
 from agent.cpus import ONLINE_CPUS
 from agent.libbpf import OBJECTS, memlock_bytes, program_run_time
 from agent.samples import empty
+from agent.unwind.kernel_tables import KernelTables
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import Losses
 
@@ -41,6 +42,7 @@ class BccBackend:
     """Samples every CPU with the program of cpu.bpf.c, compiled here; see CoreBackend for the arguments."""
 
     name = "bcc"
+    unwind_tables: KernelTables | None = None
 
     def __init__(
         self,

@@ -3,13 +3,14 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from agent.backends.cpu_sampler import CpuProgram, CpuSampler, CpuSettings
+from agent.backends.cpu_sampler import MAX_DEPTH, MAX_USER_DEPTH, CpuProgram, CpuSampler, CpuSettings
 from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable
 from agent.backends.run_time import RunTime
 from agent.cpus import ONLINE_CPUS
 from agent.libbpf import OBJECTS, BpfObject
 from agent.samples import concat, empty
 from agent.sched import SchedProgram
+from agent.unwind.kernel_tables import MAP_ENTRIES, KernelTables
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import Losses
 
@@ -29,8 +30,13 @@ class CoreBackend:
         self.period_ns = settings.period_ns
         self._sched: SchedProgram | None = None
         with ExitStack() as undo:
-            self._object = undo.enter_context(_load(settings))
-            self.unavailable = self._start_sched(options)
+            self.unwind_tables: KernelTables | None = None
+            self._object, missing = _load(settings, options)
+            undo.enter_context(self._object)
+            if "unwind_tables" in self._object.maps:
+                self.unwind_tables = KernelTables(self._object)
+                undo.callback(self.unwind_tables.close)
+            self.unavailable = missing + self._start_sched(options)
             if self._sched:
                 undo.callback(self._sched.close)
             self._sampler = CpuSampler(_program(self._object), settings, options, online)
@@ -70,23 +76,35 @@ class CoreBackend:
 
     def cost(self) -> BackendCost:
         """Run time of all programs (sampled, see run_time.py) and memory of all maps."""
-        return BackendCost(self._run_time.total_ns, sum(part.map_bytes() for part in self._objects()))
+        tables = self.unwind_tables.nbytes if self.unwind_tables else 0
+        return BackendCost(
+            self._run_time.total_ns, sum(part.map_bytes() for part in self._objects()) + tables
+        )
 
     def close(self) -> None:
         """Detach and free everything; safe to call twice."""
         self._release.close()
 
 
-def _load(settings: CpuSettings) -> BpfObject:
-    return BpfObject(
-        OBJECTS / "cpu.bpf.o",
-        constants={
-            "period_ns": settings.period_ns,
-            "stack_bytes": settings.stack_bytes,
-            "filter_pids": settings.filter_pids,
-        },
-        map_entries={"captures": settings.ring_bytes, "only_pids": settings.pid_count},
-    )
+def _load(settings: CpuSettings, options: BackendOptions) -> tuple[BpfObject, tuple[Unavailable, ...]]:
+    """The program that unwinds where that is wanted and possible, else the plain one, and why."""
+    constants: dict[str, int | bytes] = {
+        "period_ns": settings.period_ns,
+        "stack_bytes": settings.stack_bytes,
+        "filter_pids": settings.filter_pids,
+    }
+    entries = {"captures": settings.ring_bytes, "only_pids": settings.pid_count}
+    missing = Unavailable("unwind", "turned off")
+    if options.unwind != "off":
+        # The kernel's own limit on depth is for its walk, not for ours.
+        depth = MAX_USER_DEPTH if options.max_depth >= MAX_DEPTH else options.max_depth
+        try:
+            unwinding = constants | {"unwind_depth": depth}
+            return BpfObject(OBJECTS / "cpu_unwind.bpf.o", None, unwinding, entries | MAP_ENTRIES), ()
+        except UnavailableError as error:
+            missing = Unavailable("unwind", f"stacks follow frame pointers only: {error.message}")
+    plain = BpfObject(OBJECTS / "cpu.bpf.o", constants=constants, map_entries=entries)
+    return plain, (missing,) if options.unwind != "off" else ()
 
 
 def _program(loaded: BpfObject) -> CpuProgram:

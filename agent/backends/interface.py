@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.samples import Captures, ThreadTimes
+from agent.unwind.kernel_tables import KernelTables
 from fleetprof.losses import Losses
 
 
@@ -17,6 +18,8 @@ class BackendOptions:
     wait_stacks_per_second: int = 300
     """Upper bound of captured wait stacks for each CPU."""
     max_depth: int = 127
+    unwind: str = "off"
+    """"auto": unwind user stacks by tables where the kernel allows it."""
     only_pids: tuple[int, ...] = ()
     """Keep only samples of these processes (all when empty)."""
 
@@ -66,6 +69,8 @@ class Backend(Protocol):
     period_ns: int
     """Nanoseconds between two samples of one CPU."""
     unavailable: tuple[Unavailable, ...]
+    unwind_tables: KernelTables | None
+    """Where unwind tables go, for who fills them (agent/unwind/unwinder.py); None where nothing is unwound."""
 
     def drain(self) -> Drained:
         """Take what the kernel has gathered. Called several times a second; must not block."""

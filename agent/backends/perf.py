@@ -33,6 +33,7 @@ from agent.perf_records import (
 )
 from agent.samples import I64, Captures, empty
 from agent.thread_names import ThreadNames
+from agent.unwind.kernel_tables import KernelTables
 from fleetprof.losses import DropReason, Losses
 from fleetprof.profile_types import ProfileType
 
@@ -47,6 +48,7 @@ class PerfBackend:
     """
 
     name = "perf"
+    unwind_tables: KernelTables | None = None
 
     def __init__(self, options: BackendOptions) -> None:
         self.period_ns = period_of(options.frequency_hz)

@@ -51,6 +51,13 @@ def _own_start(size: int) -> int:
     return int(start, 16) if line and int(end, 16) - int(start, 16) == size else 0
 
 
+def own_image(size: int) -> bytes | None:
+    """The agent's own vDSO when it has that size."""
+    start = _own_start(size)
+    image = _read_memory("self", start, size) if start else MemoryBytes(b"")
+    return image.read(0, size) if image.size == size else None
+
+
 def _read_memory(pid: str, start: int, size: int) -> MemoryBytes:
     """Memory of a process, empty when it cannot be read."""
     if not 0 < size <= MAX_VDSO_BYTES or start >= 1 << 63:

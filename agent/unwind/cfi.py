@@ -6,10 +6,24 @@ Every byte of a section is untrusted.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
+from agent.unwind.cfi_state import (
+    LOST,
+    REGISTERS,
+    SAME,
+    UNKNOWN_TUPLE,
+    Place,
+    Registers,
+    RuleTuple,
+    State,
+    base_register,
+    cfa_expression,
+    expression,
+    rule_of,
+    signed,
+)
 from agent.unwind.dwarf_bytes import Cursor, Damaged
 from agent.unwind.layout import (
     FDE,
@@ -20,7 +34,6 @@ from agent.unwind.layout import (
     UNKNOWN_RULE,
     WORK_PER_BYTE,
     At,
-    Cfa,
     Fdes,
     Rows,
     Rules,
@@ -35,25 +48,6 @@ MAX_STATES = 16
 MAX_AUGMENTATION = 16
 
 
-class Registers(NamedTuple):
-    """DWARF numbers of the registers that are followed."""
-
-    sp: int
-    fp: int
-    third: int
-    ra: int
-
-
-REGISTERS = (Registers(7, 6, 3, 16), Registers(31, 29, 30, 30))
-"""Of x86-64 and arm64: the numbers in their psABI supplements."""
-
-Place = tuple[At, int]
-_SAME: Place = (At.SAME, 0)
-_LOST: Place = (At.UNKNOWN, 0)
-RuleTuple = tuple[int, int, int, int, int, int, int]
-_UNKNOWN: RuleTuple = (Cfa.UNKNOWN, 0, 0, 0, 0, 0, 0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Cie:
     instructions: tuple[int, int]
@@ -64,21 +58,6 @@ class _Cie:
     signal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """One row of the table that an FDE describes, as far as it matters here."""
-
-    how: str = "other"
-    """register: CFA = register + offset; loaded: memory at that, plus `added`; plt; other."""
-    register: int = 0
-    offset: int = 0
-    added: int = 0
-    fp: Place = _SAME
-    third: Place = _SAME
-    ra: Place = _SAME
-    ra_undefined: bool = False
-
-
 class CfiRows:
     """Rows of one section at address `vaddr`; `machine` is layout.X86_64 or ARM64."""
 
@@ -86,8 +65,8 @@ class CfiRows:
         self._section, self._vaddr, self._machine = section, vaddr, machine
         self._registers = REGISTERS[machine]
         self._cies: dict[int, _Cie | None] = {}
-        self._initial: dict[int, _State | None] = {}
-        self._numbers: dict[RuleTuple, int] = {_UNKNOWN: UNKNOWN_RULE}
+        self._initial: dict[int, State | None] = {}
+        self._numbers: dict[RuleTuple, int] = {UNKNOWN_TUPLE: UNKNOWN_RULE}
         self._rules: list[RuleTuple] = [tuple(rule) for rule in first_rules().tolist()]
         self._work = WORK_PER_BYTE * len(section)
         self._out: list[tuple[int, int]] = []
@@ -156,7 +135,7 @@ class CfiRows:
         if start >= self.end + PADDING:
             self._emit(self.end, NO_RULE)
         self.end = limit
-        run = _Run(self, cie, initial or _State(), start, limit, self._emit)
+        run = _Run(self, cie, initial or State(), start, limit, self._emit)
         try:
             if initial is None:
                 raise Damaged
@@ -169,11 +148,11 @@ class CfiRows:
         if run.pc < limit:
             self._emit(run.pc, self.number_of(run.state, cie.signal))
 
-    def _start_state(self, cie: _Cie) -> _State | None:
+    def _start_state(self, cie: _Cie) -> State | None:
         """What holds before an FDE's own instructions; None when the CIE's are damaged."""
         key = cie.instructions[0]
         if key not in self._initial:
-            run = _Run(self, cie, _State(), 0, 1 << 64, None)
+            run = _Run(self, cie, State(), 0, 1 << 64, None)
             try:
                 run.execute(Cursor(self._section, *cie.instructions))
                 self._initial[key] = run.state
@@ -259,9 +238,9 @@ class CfiRows:
         signal = b"S" in augmentation
         return _Cie((cursor.at, cursor.end), code_align, data_align, encoding, bool(augmentation), signal)
 
-    def number_of(self, state: _State, signal: bool) -> int:
+    def number_of(self, state: State, signal: bool) -> int:
         """The number of the rule of a state."""
-        rule = self._rule_of(state, signal)
+        rule = rule_of(state, self._machine, signal)
         known = self._numbers.get(rule)
         if known is None:
             if len(self._rules) >= MAX_RULES:
@@ -269,38 +248,6 @@ class CfiRows:
             known = self._numbers[rule] = len(self._rules)
             self._rules.append(rule)
         return known
-
-    def _rule_of(self, state: _State, signal: bool) -> RuleTuple:
-        names = self._registers
-        if state.ra_undefined:
-            return (Cfa.END, 0, 0, 0, 0, 0, 0)
-        if not _fits(state.offset):
-            return _UNKNOWN
-        fp, fp_offset = _kept(state.fp)
-        # On arm64 the return address has a register of its own, which may still hold it.
-        third, third_offset = _kept(state.ra if self._machine else state.third)
-        rest = (fp, third, state.offset, fp_offset, third_offset)
-        if state.how == "plt":
-            return (Cfa.PLT, 0, *rest)
-        if state.how == "loaded":
-            if signal and state.register == names.sp and state.ra == (At.SP, state.offset + 8):
-                return (Cfa.SIGNAL, 0, *rest)
-            kind = {names.fp: Cfa.AT_FP, names.sp: Cfa.AT_SP}.get(state.register)
-            if kind is None or state.added > 255 * 8 or state.added % 8 or not self._returns_plainly(state):
-                return _UNKNOWN
-            return (kind, state.added // 8, *rest)
-        if state.how != "register" or not self._returns_plainly(state):
-            return _UNKNOWN
-        if state.register == names.sp:
-            return (Cfa.SP, 0, *rest)
-        if state.register == names.fp:
-            return (Cfa.FP, 0, *rest)
-        if state.register == names.third and not self._machine:
-            return (Cfa.THIRD, 0, *rest)
-        return (Cfa.REG, state.register, *rest)
-
-    def _returns_plainly(self, state: _State) -> bool:
-        return bool(self._machine) or state.ra == (At.CFA, -8)
 
     @property
     def registers(self) -> Registers:
@@ -324,14 +271,14 @@ class _Run:
         self,
         rows: CfiRows,
         cie: _Cie,
-        initial: _State,
+        initial: State,
         pc: int,
         limit: int,
         emit: Callable[[int, int], None] | None,
     ) -> None:
         self._rows, self._cie, self._initial, self._emit = rows, cie, initial, emit
         self.state, self.pc, self._limit = initial, pc, limit
-        self._saved: list[_State] = []
+        self._saved: list[State] = []
 
     def execute(self, cursor: Cursor) -> None:
         """Run until the instructions end, or leave the code that the FDE speaks of; raises Damaged."""
@@ -342,7 +289,7 @@ class _Run:
             if high == 1:
                 self._advance(low)
             elif high == 2:
-                self._put(low, (At.CFA, _signed(cursor.uleb() * self._cie.data_align)))
+                self._put(low, (At.CFA, signed(cursor.uleb() * self._cie.data_align)))
             elif high == 3:
                 self._restore(low)
             else:
@@ -381,7 +328,7 @@ class _Run:
 
     def _set_cfa(self, number: int, offset: int) -> None:
         how = "register" if number < 256 else "other"
-        self.state = replace(self.state, how=how, register=number & 255, offset=_signed(offset))
+        self.state = replace(self.state, how=how, register=number & 255, offset=signed(offset))
 
     def _extended(self, op: int, cursor: Cursor) -> None:
         """The instructions whose two high bits are 0."""
@@ -397,20 +344,20 @@ class _Run:
             case 0x02 | 0x03 | 0x04:  # advance_loc1, 2, 4
                 self._advance(cursor.fixed(1 << op - 2))
             case 0x05:  # offset_extended
-                self._put(cursor.uleb(), (At.CFA, _signed(cursor.uleb() * align)))
+                self._put(cursor.uleb(), (At.CFA, signed(cursor.uleb() * align)))
             case 0x06:  # restore_extended
                 self._restore(cursor.uleb())
             case 0x07:  # undefined
                 number = cursor.uleb()
-                self._put(number, _LOST)
+                self._put(number, LOST)
                 if number == self._rows.registers.ra:
                     self.state = replace(self.state, ra_undefined=True)
             case 0x08:  # same_value
-                self._put(cursor.uleb(), _SAME)
+                self._put(cursor.uleb(), SAME)
             case 0x09 | 0x14 | 0x15:  # register, val_offset, val_offset_sf
                 number = cursor.uleb()
                 cursor.uleb()
-                self._put(number, _LOST)
+                self._put(number, LOST)
             case 0x0A:  # remember_state
                 if len(self._saved) == MAX_STATES:
                     raise Damaged
@@ -424,33 +371,33 @@ class _Run:
             case 0x0D:  # def_cfa_register
                 self._set_cfa(cursor.uleb(), self.state.offset)
             case 0x0E:  # def_cfa_offset
-                self.state = replace(self.state, offset=_signed(cursor.uleb()))
+                self.state = replace(self.state, offset=signed(cursor.uleb()))
             case 0x0F:  # def_cfa_expression
-                self.state = _cfa_expression(self.state, _expression(cursor))
+                self.state = cfa_expression(self.state, expression(cursor))
             case 0x10:  # expression
-                self._put(cursor.uleb(), self._place(_expression(cursor)))
+                self._put(cursor.uleb(), self._place(expression(cursor)))
             case 0x11:  # offset_extended_sf
-                self._put(cursor.uleb(), (At.CFA, _signed(cursor.sleb() * align)))
+                self._put(cursor.uleb(), (At.CFA, signed(cursor.sleb() * align)))
             case 0x12:  # def_cfa_sf
                 self._set_cfa(cursor.uleb(), cursor.sleb() * align)
             case 0x13:  # def_cfa_offset_sf
-                self.state = replace(self.state, offset=_signed(cursor.sleb() * align))
+                self.state = replace(self.state, offset=signed(cursor.sleb() * align))
             case 0x16:  # val_expression
                 number = cursor.uleb()
-                _expression(cursor)
-                self._put(number, _LOST)
+                expression(cursor)
+                self._put(number, LOST)
             case 0x2E:  # GNU_args_size
                 cursor.uleb()
             case 0x2F:  # GNU_negative_offset_extended
-                self._put(cursor.uleb(), (At.CFA, _signed(-cursor.uleb() * align)))
+                self._put(cursor.uleb(), (At.CFA, signed(-cursor.uleb() * align)))
             case _:
                 raise Damaged
 
     def _place(self, expression: Cursor) -> Place:
         names = self._rows.registers
-        based = _base_register(expression)
+        based = base_register(expression)
         if based is None or expression.at != expression.end:
-            return _LOST
+            return LOST
         number, offset = based
         if number == names.fp:
             return At.FP, offset
@@ -470,69 +417,3 @@ def _encoding(augmentation: bytes, data: Cursor) -> int:
         elif letter not in b"SBG":
             break
     return encoding
-
-
-def _expression(cursor: Cursor) -> Cursor:
-    size = cursor.uleb()
-    start = cursor.at
-    cursor.skip(size)
-    return cursor.part(start, start + size)
-
-
-def _base_register(expression: Cursor) -> tuple[int, int] | None:
-    """DW_OP_breg<n> and its offset at the start of an expression; the cursor is left behind it."""
-    try:
-        op = expression.fixed(1)
-        if not 0x70 <= op <= 0x8F:
-            return None
-        return op - 0x70, expression.sleb()
-    except Damaged:
-        return None
-
-
-def _plt_threshold(data: bytes) -> int | None:
-    """x86-64's lazy PLT, in which the second of two pushes is done from byte n of the 16 of an entry on:
-    DW_OP_breg7 8, breg16 0, lit15, and, lit<n>, ge, lit3, shl, plus."""
-    if len(data) != 11 or data[:6] != b"\x77\x08\x80\x00\x3f\x1a" or data[7:] != b"\x2a\x33\x24\x22":
-        return None
-    return data[6] - 0x30 if 0x30 <= data[6] <= 0x3F else None
-
-
-def _cfa_expression(state: _State, expression: Cursor) -> _State:
-    threshold = _plt_threshold(expression.rest())
-    if threshold is not None:
-        return replace(state, how="plt", offset=threshold)
-    based = _base_register(expression)
-    if based is None:
-        return replace(state, how="other")
-    register, offset = based
-    state = replace(state, register=register, offset=offset, added=0)
-    rest = expression.rest()
-    if not rest:
-        return replace(state, how="register")
-    if rest[0] != 0x06:  # DW_OP_deref
-        return replace(state, how="other")
-    expression.skip(1)
-    if rest[1:2] == b"\x23":  # DW_OP_plus_uconst
-        expression.skip(1)
-        try:
-            state = replace(state, added=expression.uleb())
-        except Damaged:
-            return replace(state, how="other")
-    return replace(state, how="loaded" if not expression.rest() else "other")
-
-
-def _fits(value: int) -> bool:
-    return -(1 << 31) <= value < 1 << 31
-
-
-def _signed(value: int) -> int:
-    """As a 64-bit register holds it."""
-    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
-
-
-def _kept(place: Place) -> Place:
-    kind, offset = place
-    if not _fits(offset) or kind == At.UNKNOWN:
-        return _LOST
-    return _SAME if kind == At.SAME else place

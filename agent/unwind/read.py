@@ -37,7 +37,7 @@ class TableReader:
         """All rows in order of address, without those that only repeat the one before."""
         first, last = int(self._directory[0]), int(self._directory[-1])
         words = self._words[first * ROWS_PER_LINE : last * ROWS_PER_LINE]
-        per_page = np.diff(self._directory.astype(np.int64)) * ROWS_PER_LINE
+        per_page = (self._directory[1:] - self._directory[:-1]).astype(np.int64) * ROWS_PER_LINE
         rows = np.zeros(len(words), ROW)
         rows["pc"] = np.repeat(np.arange(self.pages), per_page) << PAGE_BITS | words >> 16
         rows["rule"] = words & 0xFFFF

@@ -60,7 +60,8 @@ def readelf_rows(path: Path) -> Iterator[tuple[int, int, dict[str, str]]]:
             columns = line.split()
         elif end and re.match(r"[0-9a-f]{16} ", line):
             fields = line.split()
-            yield int(fields[0], 16), end, dict(zip(columns, fields, strict=True))
+            if len(fields) == len(columns):
+                yield int(fields[0], 16), end, dict(zip(columns, fields, strict=True))
 
 
 def expected(columns: dict[str, str]) -> tuple[int, int | None, tuple[int, int], tuple[int, int]] | None:
