@@ -16,7 +16,7 @@ from collector.ingest.limits import Limits
 from collector.ingest.refusal import Later, Refused, malformed
 from collector.receivers.foreign import Foreign
 from collector.receivers.inbox import Inbox, Taken
-from collector.receivers.otlp_json import parse_json
+from collector.receivers.otlp_json import NO_FIELD, parse_json
 from collector.receivers.otlp_layout import UNKNOWN, other_layout
 from collector.receivers.otlp_profiles import decode_request, read_request
 from collector.receivers.span_writer import BatchKey, SpanWriter
@@ -77,7 +77,7 @@ class Otlp:
         try:
             return parse_json(data, ExportProfilesServiceRequest(), ignore_unknown=False)
         except Refused as refused:
-            if "no field named" in refused.message:
+            if NO_FIELD in refused.message:
                 raise other_layout(UNKNOWN, refused.message) from None
             raise
 

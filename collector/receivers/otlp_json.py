@@ -6,6 +6,7 @@ https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
 import base64
 import binascii
 import json
+import re
 from typing import Any, TypeVar
 
 from google.protobuf import json_format
@@ -20,6 +21,8 @@ JSON_BYTES = 8 << 20
 _IDS = frozenset(
     ("traceId", "spanId", "parentSpanId", "profileId", "trace_id", "span_id", "parent_span_id", "profile_id")
 )
+NO_FIELD = "no field named"
+_NO_FIELD = re.compile(NO_FIELD + ' "[^"]{0,80}"')
 M = TypeVar("M", bound=Message)
 
 
@@ -37,7 +40,9 @@ def parse_json(data: bytes, message: M, ignore_unknown: bool) -> M:
     try:
         json_format.ParseDict(found, message, ignore_unknown_fields=ignore_unknown)
     except json_format.ParseError as error:
-        raise malformed(f"The JSON body is not an {message.DESCRIPTOR.name}: {str(error)[:200]}") from None
+        field = _NO_FIELD.search(str(error))
+        why = field[0] if field else str(error)[:200]
+        raise malformed(f"The JSON body is not of type {message.DESCRIPTOR.name}: {why}.") from None
     return message
 
 
