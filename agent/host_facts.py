@@ -24,15 +24,18 @@ _CAPABILITIES = {
     "CAP_SYS_PTRACE": 19,
     "CAP_DAC_READ_SEARCH": 2,
     "CAP_SYSLOG": 34,
+    "CAP_CHECKPOINT_RESTORE": 40,
 }
-"""What sampling needs, in this order: programs, perf events, other processes' /proc, their files, and kernel
-addresses. Numbers from linux/capability.h."""
+"""What sampling needs, in this order: programs, perf events, other processes' /proc, their files, kernel
+addresses, and /proc/PID/map_files (names of files that were deleted or replaced). Numbers from
+linux/capability.h."""
 
 PRIVILEGES = "privileges"
 """Name of the fact that most others depend on."""
 
 _CAP_SYS_ADMIN = 21
-"""Stands in for CAP_BPF and CAP_PERFMON."""
+_ADMIN_GIVES = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"})
+"""What CAP_SYS_ADMIN stands in for; before Linux 5.8 and 5.9 it was all there was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def privileges(proc: Path) -> Fact:
     lacking = [
         name
         for name, bit in _CAPABILITIES.items()
-        if not effective >> bit & 1 and not (has_admin and name in ("CAP_BPF", "CAP_PERFMON"))
+        if not effective >> bit & 1 and not (has_admin and name in _ADMIN_GIVES)
     ]
     who = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
     if not lacking:

@@ -39,7 +39,10 @@ class AgentMetrics(Collector):
         info.add_metric([__version__, self._backend], 1)
         yield info
         yield _counter("cpu_seconds", "CPU time of the agent's process.", totals.cost.cpu_ns / 1e9)
-        yield _counter("bpf_seconds", "Time inside the agent's BPF programs.", totals.cost.bpf_ns / 1e9)
+        if (
+            totals.cost.bpf_ns
+        ):  # else it is not measured (or there are none): no figure is better than a wrong 0
+            yield _counter("bpf_seconds", "Time inside the agent's BPF programs.", totals.cost.bpf_ns / 1e9)
         yield _gauge("resident_memory_bytes", "Resident memory of the agent.", totals.cost.rss_bytes)
         yield _gauge("bpf_map_bytes", "Kernel memory of the agent's BPF maps.", totals.cost.map_bytes)
         yield _counter("windows_closed", "Windows of 10 s that were closed.", totals.windows)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from agent.cpus import online_cpus
 from agent.kernel_btf import KERNEL_BTF, Btf
-from agent.libbpf import OBJECTS, BpfError, BpfObject, has_map_type
+from agent.libbpf import OBJECTS, BpfError, BpfObject, enable_run_time_stats, has_map_type
 from agent.perf_events import COUNT_SW_CPU_CLOCK, PerfEventAttr, perf_event_open, software_event
 from fleetprof.errors import UnavailableError
+from fleetprof.hooks import BPF_RUN_TIME
 
 OK = "ok"
 _RING_BUFFER, _TASK_STORAGE = 27, 29  # enum bpf_map_type
@@ -36,6 +37,7 @@ def hooks_here(btf: Path = KERNEL_BTF) -> dict[str, str]:
         "fentry": lambda: _attach("try_fentry", BpfObject.attach),
         "kprobes": lambda: _attach("try_kprobe", BpfObject.attach),
         "uprobes": lambda: _attach("try_uprobe", _attach_to_self),
+        BPF_RUN_TIME: _run_time,
     }
     return {name: _outcome(look) for name, look in looks.items()}
 
@@ -87,6 +89,15 @@ def _load(program: str) -> None:
 def _attach(program: str, attach: Callable[[BpfObject, str], int]) -> None:
     with BpfObject(OBJECTS / "hooks.bpf.o", programs={program}) as loaded:
         attach(loaded, program)
+
+
+def _run_time() -> None:
+    try:
+        enable_run_time_stats()()
+    except BpfError as error:
+        if error.number != errno.EPERM:
+            raise
+        raise UnavailableError("Not measured: the kernel counts it for CAP_SYS_ADMIN only.") from error
 
 
 def _attach_to_self(loaded: BpfObject, program: str) -> int:

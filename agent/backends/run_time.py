@@ -31,7 +31,8 @@ class RunTime:
         self._told_from_ns = self._slice_from_ns = clock()
         self._slice_from_value = 0
         self.total_ns = 0
-        """Run time up to the end of the last slice; stays 0 where the kernel has no statistics (< 5.8)."""
+        """Run time up to the end of the last slice; stays 0 where the kernel has no statistics (< 5.8) or
+        keeps them to itself (they need CAP_SYS_ADMIN): then the hook BPF_RUN_TIME is off."""
         self._start()
 
     def tick(self) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fleetprof.hooks import BPF_RUN_TIME
+
 CELLS = 24
 """Hours for which completeness is told one by one."""
 
@@ -58,6 +60,11 @@ class Agent:
     queue_windows: int = 0
     rss_bytes: int = 0
     map_bytes: int = 0
+
+    @property
+    def measures_bpf(self) -> bool:
+        """Whether its cost holds that of its BPF programs (also where there are none)."""
+        return self.backend == "perf" or all(hook.name != BPF_RUN_TIME for hook in self.hooks_off)
 
 
 @dataclass(frozen=True, slots=True)

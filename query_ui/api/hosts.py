@@ -58,6 +58,10 @@ HOSTS = record(
             cost=record(
                 "What profiling this host costs.",
                 share=described(_MAYBE, "0..1 of the host's CPU time; null: no data."),
+                bpf_measured=described(
+                    BOOLEAN,
+                    "False: the kernel does not let the agent measure its BPF programs; share lacks them.",
+                ),
                 rss_bytes=INTEGER,
                 map_bytes=described(INTEGER, "Kernel memory of BPF maps."),
             ),
@@ -106,6 +110,7 @@ def _host(row: HostRow) -> Json:
         "services": [{**asdict(use), "cores": round(use.cores, 6)} for use in row.services],
         "cost": {
             "share": _rounded(reported.cost_share),
+            "bpf_measured": agent.measures_bpf,
             "rss_bytes": reported.rss_bytes or agent.rss_bytes,
             "map_bytes": reported.map_bytes or agent.map_bytes,
         },

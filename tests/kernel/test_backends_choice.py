@@ -13,6 +13,7 @@ from agent.backends.hooks import hooks_here
 from agent.backends.interface import BackendOptions
 from agent.backends.probe import BACKENDS, choose, probe_all
 from fleetprof.errors import InputError, UnavailableError
+from fleetprof.hooks import BPF_RUN_TIME
 
 pytestmark = pytest.mark.kernel
 
@@ -83,6 +84,13 @@ def test_without_capabilities_each_backend_says_so() -> None:
     assert "root" in found["hint"]
     assert all(why for _, why, _ in found["probes"])
     assert all(found["probes"][0][2][hook] != "ok" for hook in ("perf clock", "ring buffer", "uprobes"))
+
+
+def test_what_bpf_programs_cost_is_not_known_without_sys_admin() -> None:
+    assert look("core")["probes"][0][2][BPF_RUN_TIME] == "ok"
+    found = look("core", "setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    assert found["name"] == "core"
+    assert "Not measured" in found["probes"][0][2][BPF_RUN_TIME]
 
 
 def test_without_libbpf_call_chains_remain() -> None:

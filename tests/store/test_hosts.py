@@ -22,10 +22,12 @@ from collector.query.model import TimeRange
 from collector.query.querier import Querier
 from collector.server import Running, serve
 from collector.store.chdb import ChdbStore
+from fleetprof.hooks import BPF_RUN_TIME
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import ProfileType
 from fleetprof.setting_kinds import Address
 from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from query_ui.api.hosts import hosts_json
 from tests.store.pushes import Row, push_request, recent_window_s
 
 pytestmark = pytest.mark.store
@@ -164,6 +166,21 @@ def test_a_host_as_it_told_of_itself_and_as_it_was_measured(centre: Centre, serv
     texts = " ".join(problem.text for problem in row.problems)
     assert "behind the collector's" in texts
     assert "sched is off: No task storage." in texts
+
+
+@pytest.mark.parametrize(("backend", "measured"), [("core", False), ("perf", True)])
+def test_a_cost_without_its_bpf_programs_is_not_passed_off_as_whole(
+    centre: Centre, service: str, backend: str, measured: bool
+) -> None:
+    host = f"host-{service}"
+    request = registration(host)
+    request.backend = backend
+    request.hooks.add(name=BPF_RUN_TIME, reason="Not measured: the kernel counts it for CAP_SYS_ADMIN only.")
+    centre.register(request)
+    centre.push(windows(host, service, [0])[0])
+    row = centre.row(host, TimeRange(recent_window_s(0), recent_window_s(0) + 10))
+    assert row.agent.measures_bpf == measured
+    assert hosts_json([row], TimeRange(0, 10))["hosts"][0]["cost"]["bpf_measured"] == measured
 
 
 def test_a_range_of_whole_minutes_gives_the_same_cores_as_one_that_is_not(

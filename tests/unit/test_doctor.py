@@ -41,8 +41,17 @@ def tree(root: Path, **files: str) -> Path:
     [
         (ALL, True, ""),
         (ADMIN_ONLY, True, ""),
-        (NONE, False, "lacks CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG"),
-        (f"{1 << 39 | 1 << 38 | 1 << 2 | 1 << 34:016x}", False, "lacks CAP_SYS_PTRACE"),
+        (
+            NONE,
+            False,
+            "lacks CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_SYSLOG, CAP_CHECKPOINT_RESTORE",
+        ),
+        (f"{1 << 40 | 1 << 39 | 1 << 38 | 1 << 2 | 1 << 34:016x}", False, "lacks CAP_SYS_PTRACE"),
+        (
+            f"{1 << 39 | 1 << 38 | 1 << 19 | 1 << 2 | 1 << 34:016x}",
+            False,
+            "lacks CAP_CHECKPOINT_RESTORE",
+        ),
     ],
 )
 def test_privileges_name_what_is_lacking(tmp_path: Path, effective: str, ok: bool, lacks: str) -> None:

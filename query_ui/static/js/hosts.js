@@ -119,9 +119,10 @@ function rowOf(host, common) {
     cell(`num wide ${quiet}`, age(now() - host.last_seen_s)));
 }
 
-function costCell({cost: {share}}) {
+function costCell({cost: {share, bpf_measured: whole}}) {
   if (share === null) return element('span', {class: 'faint'}, 'no data');
-  return element('span', {class: 'cost'}, percent(share), meter(share, 1.5 * BUDGET, BUDGET, share > BUDGET ? 'over' : share > NEAR ? 'near' : ''));
+  const title = whole ? '' : 'At least: the time in its BPF programs is not measured.';
+  return element('span', {class: 'cost', ...(title && {title})}, `${whole ? '' : '≥ '}${percent(share)}`, meter(share, 1.5 * BUDGET, BUDGET, share > BUDGET ? 'over' : share > NEAR ? 'near' : ''));
 }
 
 function completeCell(host) {

@@ -48,6 +48,7 @@ function facts(host) {
     ['Memory', host.memory_bytes ? `${fixed(host.memory_bytes / 2 ** 30, 1)}${THIN}GiB` : ''],
     ['Agent', [host.agent_version, host.backend].filter(Boolean).join(', ')],
     ['Agent started', host.started_s ? `${day(host.started_s)}, ${clock(host.started_s).slice(0, 5)} UTC` : ''],
+    ['Time in its BPF programs', host.cost.bpf_measured ? '' : 'not measured: needs CAP_SYS_ADMIN'],
     ['Agent memory', `${megabytes(host.cost.rss_bytes)}, ${megabytes(host.cost.map_bytes)} in the kernel`],
     ['Clock', Math.abs(host.clock_skew_s) >= 0.05 ? `${fixed(Math.abs(host.clock_skew_s), 1)}${THIN}s ${host.clock_skew_s > 0 ? 'ahead' : 'behind'}` : 'in step'],
     ['Windows waiting', fixed(host.queue_windows)],

@@ -5,7 +5,7 @@
  *   started_s: number, hooks_off: {name: string, reason: string, is_program: boolean}[], clock_skew_s: number,
  *   queue_windows: number, utilisation: number|null, cores: number,
  *   services: {service: string, version: string, cores: number}[],
- *   cost: {share: number|null, rss_bytes: number, map_bytes: number}, completeness: (number|null)[],
+ *   cost: {share: number|null, bpf_measured: boolean, rss_bytes: number, map_bytes: number}, completeness: (number|null)[],
  *   losses: {reason: string, count: number, explanation: string}[]}} Host */
 
 /** @param {Host} host @returns {"off"|"bad"|"warning"|"good"} */
