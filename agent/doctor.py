@@ -14,6 +14,7 @@ from agent.config import AgentConfig
 from agent.connection import Connection
 from agent.host_facts import PRIVILEGES, Fact, gather
 from agent.tls import explain
+from agent.unwind.facts import unwinding
 from fleetprof import __version__
 from fleetprof.errors import InputError
 from fleetprof.setting_kinds import Address
@@ -56,7 +57,7 @@ def report(config: AgentConfig) -> Report:
     """Look at this host; takes up to a few seconds, since backends are tried for real."""
     return Report(
         host=config.host or socket.gethostname(),
-        facts=tuple(gather()),
+        facts=(*gather(), unwinding(config.unwind, config.state_dir / "unwind")),
         backends=tuple(probe_all()),
         collector=collector_fact(config.collector, files=config.tls(), server_name=config.tls_server_name),
         configured=config.backend,

@@ -16,12 +16,32 @@ from typing import Protocol
 import numpy as np
 
 from agent.process import Mapping, Process
-from agent.samples import U64, Captures, Stacks
+from agent.samples import U64, Captures, Stacks, UserEnd
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
 
 PROCESS_GONE = Frame(FrameKind.NATIVE, "", "[process gone]")
+TRUNCATED = Frame(FrameKind.NATIVE, "", "[truncated]")
+"""Stands for the frames that a walk did not reach."""
+CUT_ENDS = frozenset(
+    {
+        UserEnd.DEPTH,
+        UserEnd.NO_TABLE,
+        UserEnd.NO_RULE,
+        UserEnd.UNREADABLE,
+        UserEnd.BUDGET,
+        UserEnd.NEW,
+    }
+)
+OUTERMOST = frozenset(
+    {
+        *("_start", "__libc_start_main", "__libc_start_call_main", "libc_start_main_stage2"),
+        *("clone", "__clone", "clone3", "__clone3", "start_thread"),
+        *("runtime.goexit", "runtime.goexit.abi0", "runtime.mstart", "runtime.mstart.abi0"),
+    }
+)
+"""Functions that threads begin with: a stack that ends there lacks nothing, even if the walk could not tell."""
 KEPT_WINDOWS = 6
 MAX_REMEMBERED_ADDRS = 400_000
 """About 100 bytes each; past it everything is forgotten and learned again."""
@@ -80,10 +100,13 @@ class Resolver:
         self._learn_kernel(captures)
         user, kernel = _slices(captures.user), _slices(captures.kernel)
         exact = (captures.type == ProfileType.CPU).tolist()
+        ends = captures.user_end.tolist()
         unsampled = (self._define(UNSAMPLED),)
         stacks = []
         for row, owner in enumerate(owners):
             ids = self._kernel_ids(kernel[row], exact[row]) + self._user_ids(owner, user[row])
+            if owner is not None and user[row] and ends[row] in CUT_ENDS:
+                ids = self._mark_cut(ids)
             stacks.append(ids or unsampled)
         return stacks
 
@@ -164,6 +187,9 @@ class Resolver:
         if owner is None:
             return (self._define(PROCESS_GONE),)
         return _stack_of(self._spaces[id(owner)], part, True)
+
+    def _mark_cut(self, ids: FrameIds) -> FrameIds:
+        return ids if self.frames[ids[-1]].function in OUTERMOST else (*ids, self._define(TRUNCATED))
 
     def _kernel_ids(self, part: bytes, exact: bool) -> FrameIds:
         return _stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact) if part else ()

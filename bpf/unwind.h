@@ -57,6 +57,9 @@ static __always_inline bool find_mapping(struct walk *walk, __u64 addr)
 	walk->end = mapping->end;
 	walk->base = mapping->base;
 	walk->table = mapping->table;
+	__u64 *used = bpf_map_lookup_elem(&unwind_used, &walk->table);
+	if (used)
+		*used = walk->capture->time_ns >> 30;
 	return true;
 }
 
@@ -83,29 +86,17 @@ static __always_inline __u32 row_in(struct fp_line *line, __u32 wanted)
 	return line->rows[last & (FP_ROWS_PER_LINE - 1)];
 }
 
-/* The rule for an address in the mapping that was found last; NULL where there is none, with walk->why set if that
- * is not for lack of a table. */
-static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
+/* Copies the rule for a code offset of a table to `rule`; leaves it as it is where there is none. */
+static __always_inline void search_rule(void *lines, __u64 offset, struct fp_rule *rule)
 {
-	__u32 key = walk->table, zero = 0;
-	if (key == FP_OVER_BUDGET)
-		walk->why = FP_END_BUDGET;
-	else if (key == FP_PENDING)
-		walk->why = FP_END_NEW;
-	void *lines = bpf_map_lookup_elem(&unwind_tables, &key);
-	if (!lines)
-		return NULL;
-	__u64 *used = bpf_map_lookup_elem(&unwind_used, &key);
-	if (used)
-		*used = walk->capture->time_ns >> 30;
+	__u32 zero = 0;
 	struct fp_line *line = bpf_map_lookup_elem(lines, &zero);
 	if (!line)
-		return NULL;
+		return;
 	struct fp_table *table = &line->table;
-	__u64 offset = addr - walk->base;
 	__u32 page = offset >> FP_PAGE_BITS;
 	if (offset >> FP_PAGE_BITS >= table->pages)
-		return NULL;
+		return;
 	__u32 low = directory_entry(lines, table, page), high = directory_entry(lines, table, page + 1);
 	__u32 wanted = offset << 16 | 0xffff, rules_line = table->rules_line;
 	for (int i = 0; i < LINE_STEPS; i++) {
@@ -114,7 +105,7 @@ static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
 		__u32 middle = (low + high) / 2;
 		line = bpf_map_lookup_elem(lines, &middle);
 		if (!line)
-			return NULL;
+			return;
 		if (line->rows[0] <= wanted)
 			low = middle;
 		else
@@ -122,12 +113,59 @@ static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
 	}
 	line = bpf_map_lookup_elem(lines, &low);
 	if (!line)
-		return NULL;
-	__u32 number = row_in(line, wanted) & 0xffff;
-	key = rules_line + number / FP_RULES_PER_LINE;
+		return;
+	__u32 number = row_in(line, wanted) & 0xffff, key = rules_line + number / FP_RULES_PER_LINE;
 	line = bpf_map_lookup_elem(lines, &key);
-	return line ? &line->rules[number & (FP_RULES_PER_LINE - 1)] : NULL;
+	if (line)
+		*rule = line->rules[number & (FP_RULES_PER_LINE - 1)];
 }
+
+/* The rule for an address in the mapping that was found last; NULL where there is no table, with walk->why set if
+ * that is not for lack of one. */
+static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
+{
+	__u32 table = walk->table;
+	if (table >= FP_MAX_TABLES) {
+		walk->why = table == FP_OVER_BUDGET ? FP_END_BUDGET : table == FP_PENDING ? FP_END_NEW : 0;
+		return NULL;
+	}
+	__u64 offset = addr - walk->base;
+	__u64 key = (__u64)unwind_generation << 45 | (__u64)table << 32 | (__u32)offset;
+	__u32 place = (key * 0x9e3779b97f4a7c15ULL) >> 54;
+	struct fp_known_rule *known = bpf_map_lookup_elem(&unwind_known, &place);
+	if (!known)
+		return NULL;
+	if (known->key == key)
+		return &known->rule;
+	void *lines = bpf_map_lookup_elem(&unwind_tables, &table);
+	if (!lines)
+		return NULL;
+	known->key = key;
+	known->rule.cfa = FP_CFA_NONE;
+	search_rule(lines, offset, &known->rule);
+	return &known->rule;
+}
+
+#if defined(__TARGET_ARCH_x86)
+/* Whether a return address is where signal handlers return to: "mov $15, %rax; syscall" is all there is, in C libraries
+ * without tables (musl) and in Go. */
+static __always_inline bool returns_from_signal(struct walk *walk)
+{
+	__u64 code;
+	return !walk->exact && read_word(&code, walk->now.ip) && code == 0x0f0000000fc0c748ULL;
+}
+
+/* The signal frame at the stack pointer: struct ucontext, whose registers are where the psABI has them. */
+static const struct fp_rule signal_frame = {
+	.cfa = FP_CFA_SIGNAL, .fp = FP_AT_SP, .third = FP_AT_SP, .cfa_offset = 160, .fp_offset = 120, .third_offset = 128,
+};
+#else
+static __always_inline bool returns_from_signal(struct walk *walk)
+{
+	return false; /* the vDSO does it, which has a table */
+}
+static const struct fp_rule signal_frame;
+#endif
 
 /* Goes to the caller by a frame record, {caller's frame pointer, return address}, if the frame pointer leads to one
  * that returns into code of this process. Returns whether the walk is over. */
@@ -165,7 +203,7 @@ static __always_inline bool scratch_register(struct registers *now, __u8 number,
 	return *value;
 }
 
-static __always_inline bool frame_address(struct walk *walk, struct fp_rule *rule, __u64 *cfa)
+static __always_inline bool frame_address(struct walk *walk, const struct fp_rule *rule, __u64 *cfa)
 {
 	struct registers *now = &walk->now;
 	__s64 offset = rule->cfa_offset;
@@ -202,7 +240,7 @@ static __always_inline bool restore(struct walk *walk, __u64 cfa, __u8 at, __s64
 #if defined(__TARGET_ARCH_arm64)
 /* Pointer authentication keeps its signature in the bits above the address. */
 #define ADDRESS_BITS ((1ULL << 48) - 1)
-static __always_inline bool return_address(struct walk *walk, struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
+static __always_inline bool return_address(struct walk *walk, const struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
 {
 	if (rule->third == FP_AT_SAME && !walk->exact)
 		return false; /* the link register is the leaf's */
@@ -210,7 +248,7 @@ static __always_inline bool return_address(struct walk *walk, struct fp_rule *ru
 	return true;
 }
 #else
-static __always_inline bool return_address(struct walk *walk, struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
+static __always_inline bool return_address(struct walk *walk, const struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
 {
 	__u64 at = rule->cfa == FP_CFA_SIGNAL ? walk->now.sp + rule->cfa_offset + 8 : cfa - 8;
 	return read_word(ra, at);
@@ -218,7 +256,7 @@ static __always_inline bool return_address(struct walk *walk, struct fp_rule *ru
 #endif
 
 /* Goes to the caller by a rule. Returns whether the walk is over. */
-static __always_inline long by_rule(struct walk *walk, struct fp_rule *rule)
+static __always_inline long by_rule(struct walk *walk, const struct fp_rule *rule)
 {
 	__u64 cfa = 0, ra = 0, fp = walk->now.fp, third = walk->now.third;
 	walk->why = FP_END_NO_RULE;
@@ -261,9 +299,11 @@ static long walk_frame(__u32 i, struct walk *walk)
 	__u64 addr = walk->now.ip - !walk->exact;
 	walk->why = FP_END_UNKNOWN;
 	struct fp_rule *rule = find_mapping(walk, addr) ? find_rule(walk, addr) : NULL;
-	if (!rule || rule->cfa == FP_CFA_NONE)
-		return by_frame_pointer(walk);
-	return by_rule(walk, rule);
+	if (rule && rule->cfa != FP_CFA_NONE)
+		return by_rule(walk, rule);
+	if (returns_from_signal(walk))
+		return by_rule(walk, &signal_frame);
+	return by_frame_pointer(walk);
 }
 
 /* Walks the user stack of the current thread into capture->addrs and returns its depth; 0 where there are no tables

@@ -76,6 +76,13 @@ struct fp_process {
 	__u32 count;
 };
 
+/* A rule that was found before: most walks of a program come through the same return addresses. */
+struct fp_known_rule {
+	__u64 key; /* generation, table, offset of the code */
+	struct fp_rule rule;
+};
+
+#define FP_KNOWN_RULES 1024
 #define FP_MAX_TABLES 8192
 
 /* 64 KiB; a table's own map is as large as the table, with the rest of its last page. */
@@ -91,6 +98,17 @@ struct {
 		__uint(value_size, sizeof(struct fp_line));
 	});
 } unwind_tables SEC(".maps");
+
+/* 24 KiB for each possible CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FP_KNOWN_RULES);
+	__type(key, __u32);
+	__type(value, struct fp_known_rule);
+} unwind_known SEC(".maps");
+
+/* Raised by the agent whenever it unloads a table, so that no rule of it is known any more. */
+volatile __u32 unwind_generation = 1;
 
 /* When each table was last used, in units of 2^30 ns: 32 KiB (64 on 64-bit kernels, which round values to 8 bytes). */
 struct {

@@ -33,6 +33,7 @@ class KernelTables:
     """The maps of a loaded cpu_unwind.bpf.o. They are the object's: free it, and they are gone."""
 
     def __init__(self, loaded: BpfObject) -> None:
+        self._generation = loaded.variable("unwind_generation").view(np.uint32)
         self._tables_fd = loaded.map_fd("unwind_tables")
         self._processes_fd = loaded.map_fd("unwind_processes")
         size = MAX_MAPPINGS * MAPPING.itemsize
@@ -76,6 +77,7 @@ class KernelTables:
     def unload(self, slot: int) -> None:
         """Free a table's memory. Slots come back in order, the longest free first."""
         remove_key(self._tables_fd, slot)
+        self._generation[0] = self._generation[0] % ((1 << 19) - 1) + 1
         del self._sizes[slot]
         self._free_slots.append(slot)
 
@@ -114,6 +116,7 @@ class KernelTables:
 
     def close(self) -> None:
         """Unmap the memory; the maps go with their object. Safe to call twice."""
+        self._generation = self._generation.copy()
         self._mappings, self._used = np.empty(0, MAPPING), np.empty(0, np.uint64)
 
 

@@ -1,8 +1,10 @@
 """Return addresses move back by one, exactly once; the leaf of a user stack does not."""
 
+import pytest
+
 from agent.process import Mapping, Process
-from agent.resolve import PROCESS_GONE, Resolver
-from agent.samples import U64
+from agent.resolve import PROCESS_GONE, TRUNCATED, Resolver
+from agent.samples import U64, UserEnd
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
@@ -90,3 +92,29 @@ def test_address_zero_is_not_wrapped_around() -> None:
     resolver = Resolver(Echo())
     (stack,) = resolver.resolve(captures([Row(user=(4, 0))]), [process()])
     assert names(resolver, stack) == ["u4", "u0"]
+
+
+@pytest.mark.parametrize(
+    ("end", "outermost", "marked"),
+    [
+        (UserEnd.ROOT, 300, False),
+        (UserEnd.UNKNOWN, 300, False),
+        (UserEnd.NO_TABLE, 300, True),
+        (UserEnd.BUDGET, 300, True),
+        (UserEnd.NO_TABLE, 1, False),
+    ],
+)
+def test_a_stack_that_was_cut_says_so_unless_it_ends_where_threads_begin(
+    end: UserEnd, outermost: int, marked: bool
+) -> None:
+    class Start(Echo):
+        def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+            frames = super().user_frames(process, addrs)
+            return [Frame(f.kind, "_start", f.mapping) if f.function == "u0" else f for f in frames]
+
+    resolver = Resolver(Start())
+    rows = captures([Row(user=(100, outermost))])
+    rows.user_end[:] = end
+    (stack,) = resolver.resolve(rows, [process()])
+    assert (stack[-1] == frame_id(TRUNCATED)) == marked
+    assert len(stack) == 2 + marked
