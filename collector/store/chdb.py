@@ -127,6 +127,21 @@ class ChdbStore:
         found = self.query((_NEWEST_BLOCKS, {}))
         return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
 
+    def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
+        """The partitions of tables that have rows; see `Store.partitions`."""
+        found = self.query(
+            (
+                "SELECT DISTINCT table, partition FROM system.parts WHERE active"
+                " AND database = currentDatabase() AND table IN %(tables)s",
+                {"tables": tables},
+            )
+        )
+        return sorted((table, int(partition)) for table, partition in zip(*found.values(), strict=True))
+
+    def drop_partition(self, table: str, partition: int) -> None:
+        """Drop a partition; see `Store.drop_partition`."""
+        self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
+
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
         """Nothing to do: who opened the folder is the only one; see `Store.own`."""
 

@@ -64,7 +64,7 @@ class Cluster:
         arguments = f", {found['arguments']}" if found["arguments"] else ""
         local = local_table(name)
         create = (
-            f"CREATE TABLE IF NOT EXISTS {local} ON CLUSTER {self.name} {found['columns']} "
+            f"CREATE TABLE IF NOT EXISTS {self.database}.{local} ON CLUSTER {self.name} {found['columns']} "
             f"ENGINE = Replicated{found['kind']}MergeTree("
             f"'/clickhouse/tables/{self.database}/{name}/{where}', '{replica}'{arguments})"
             f"{found['rest'].rstrip()}\n"
@@ -72,7 +72,7 @@ class Cluster:
             f" replicated_deduplication_window_seconds = {DEDUP_SECONDS}"
         )
         over = (
-            f"CREATE TABLE IF NOT EXISTS {name} ON CLUSTER {self.name} AS {local} "
+            f"CREATE TABLE IF NOT EXISTS {self.database}.{name} ON CLUSTER {self.name} AS {self.database}.{local} "
             f"ENGINE = Distributed({self.name}, {self.database}, {local})"
         )
         return [create] if everywhere else [create, over]
@@ -81,7 +81,7 @@ class Cluster:
         name = found["name"]
         tables = [local_table(name)] + ([name] if name in SHARD_KEYS else [])
         return [
-            f"ALTER TABLE {table} ON CLUSTER {self.name} {found['what']} COLUMN {found['rest']}"
+            f"ALTER TABLE {self.database}.{table} ON CLUSTER {self.name} {found['what']} COLUMN {found['rest']}"
             for table in tables
         ]
 

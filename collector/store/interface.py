@@ -66,6 +66,14 @@ class Store(Protocol):
         """
         ...
 
+    def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
+        """(table, partition) for each partition of `tables` that has rows, sorted: YYYYMMDD or YYYYMM."""
+        ...
+
+    def drop_partition(self, table: str, partition: int) -> None:
+        """Drop a partition with all of its rows, at once."""
+        ...
+
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
         """Become the only collector that writes, until `close`; who only reads need not.
 

@@ -4,11 +4,13 @@ The driver does addresses, TLS, handshake, packets and compression; the blocks' 
 `native.py`, since the driver makes a Python object of every value of an Array.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
+from clickhouse_driver import errors
 from clickhouse_driver.block import BlockInfo, ColumnOrientedBlock
 from clickhouse_driver.connection import Connection
 from clickhouse_driver.protocol import ServerPacketTypes
@@ -43,11 +45,18 @@ class NativeConnection(Connection):  # type: ignore[misc]
         """The writer of inserted blocks."""
         return _BlocksOut(self.compressor_cls, self.compress_block_size, self.fout, self.context)
 
-    def select(self, sql: str, settings: Mapping[str, Any], query_id: str = "") -> pa.Table:
-        """Run a statement and return what it selects; an empty table for one that selects nothing."""
+    def select(
+        self, sql: str, settings: Mapping[str, Any], query_id: str = "", deadline_s: float | None = None
+    ) -> pa.Table:
+        """Run a statement and return what it selects; an empty table for one that selects nothing.
+
+        After `deadline_s` seconds it is given up, whether the server is silent or not: the driver's
+        SocketTimeoutError.
+        """
         self._send(sql, settings, query_id)
+        until = None if deadline_s is None else time.monotonic() + deadline_s
         blocks = []
-        while (packet := self.receive_packet()).type != ServerPacketTypes.END_OF_STREAM:
+        while (packet := self._receive(until)).type != ServerPacketTypes.END_OF_STREAM:
             if packet.type == ServerPacketTypes.EXCEPTION:
                 self.is_query_executing = False
                 raise packet.exception
@@ -83,6 +92,16 @@ class NativeConnection(Connection):  # type: ignore[misc]
         self.context.settings = dict(settings)
         self.send_query(sql, query_id=query_id)
         self.send_external_tables(None)
+
+    def _receive(self, until: float | None) -> Any:
+        """The next packet, at the latest when the monotonic clock shows `until`."""
+        if until is None:
+            return self.receive_packet()
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise errors.SocketTimeoutError("no answer in time")
+        with self.timeout_setter(left_s):
+            return self.receive_packet()
 
     def _sample(self) -> list[tuple[str, str]]:
         """The names and types that the server expects."""

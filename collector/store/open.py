@@ -4,6 +4,7 @@ from pathlib import Path
 
 from collector.store.address import is_server_address, parse_server_address
 from collector.store.chdb import DEFAULT_MEMORY_BYTES, DEFAULT_THREADS, ChdbStore
+from collector.store.cluster import ClusterStore
 from collector.store.interface import Store
 from collector.store.server import ServerStore
 from fleetprof.errors import InputError
@@ -23,7 +24,9 @@ def open_store(
     """
     text = str(address)
     if is_server_address(text):
-        return ServerStore(parse_server_address(text), memory_limit_bytes, threads, create=create)
+        found = parse_server_address(text)
+        kind = ClusterStore if found.cluster else ServerStore
+        return kind(found, memory_limit_bytes, threads, create=create)
     path = text.removeprefix("file://").removeprefix("file:")
     if "://" in path:
         raise InputError(

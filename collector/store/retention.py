@@ -25,17 +25,10 @@ def retention_days(samples: int, rollups: int) -> dict[str, int]:
 
 def drop_expired(store: Store, days: Mapping[str, int], today: date) -> list[str]:
     """Drop partitions whose last day is more than `days` before today; returns "table partition" names."""
-    found = store.query(
-        (
-            "SELECT DISTINCT table, partition FROM system.parts WHERE active"
-            " AND database = currentDatabase() AND table IN %(tables)s ORDER BY table, partition",
-            {"tables": list(days)},
-        )
-    )
     dropped = []
-    for table, partition in zip(found["table"], found["partition"], strict=True):
-        if _last_day(int(partition)) < today - timedelta(days=days[table]):
-            store.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
+    for table, partition in store.partitions(list(days)):
+        if _last_day(partition) < today - timedelta(days=days[table]):
+            store.drop_partition(table, partition)
             dropped.append(f"{table} {partition}")
     return dropped
 

@@ -21,6 +21,8 @@ from fleetprof.errors import UnavailableError
 QUERY_SECONDS = 30
 """Longest time of one query."""
 
+OUTSIDE_SECONDS = 10.0
+
 _OLDEST = (18, 16)
 _LARGE = 1 << 40
 _SETTLE_S = 60.0
@@ -65,7 +67,7 @@ class ServerStore:
         refuses the login or is too old.
         """
         self.address = address
-        self._limits = {"max_memory_usage": memory_limit_bytes, "max_threads": threads}
+        self._limits: dict[str, Any] = {"max_memory_usage": memory_limit_bytes, "max_threads": threads}
         self._settings: dict[str, Any] = dict(_ALWAYS)
         self._schemas: dict[str, pa.Schema] = {}
         self._unsettled = threading.Event()
@@ -139,6 +141,15 @@ class ServerStore:
         found = self.query((_NEWEST_BLOCKS, {}))
         return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
 
+    def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
+        """The partitions of tables that have rows; see `Store.partitions`."""
+        found = self.query(partitions_statement(tables))
+        return sorted((table, int(partition)) for table, partition in zip(*found.values(), strict=True))
+
+    def drop_partition(self, table: str, partition: int) -> None:
+        """Drop a partition; see `Store.drop_partition`."""
+        self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
+
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
         """Become the one collector that writes here, until `close`; see `Store.own`."""
         lease = Lease(Server(self._ask, self._tell, self._settle), holder, *self.lease_s)
@@ -174,7 +185,10 @@ class ServerStore:
         return self._run(with_literals(*statement), self._limits | {"max_execution_time": QUERY_SECONDS})
 
     def _run(self, sql: str, settings: dict[str, Any]) -> pa.Table:
-        with self._pool.connection() as connection:
+        return self._run_in(self._pool, sql, settings)
+
+    def _run_in(self, pool: Pool, sql: str, settings: dict[str, Any]) -> pa.Table:
+        with pool.connection() as connection:
             return connection.select(sql, self._settings | settings, self._query_id())
 
     def _query_id(self) -> str:
@@ -201,12 +215,12 @@ class ServerStore:
     def _create_database(self) -> None:
         self._outside(f"CREATE DATABASE IF NOT EXISTS {self.address.database}")
 
-    def _outside(self, sql: str) -> pa.Table:
+    def _outside(self, sql: str, deadline_s: float = OUTSIDE_SECONDS) -> pa.Table:
         """Run a statement that needs no database."""
         pool = Pool(replace(self.address, database=""), 1)
         try:
             with pool.connection() as connection:
-                return connection.select(sql, {})
+                return connection.select(sql, {}, deadline_s=deadline_s)
         finally:
             pool.close()
 
@@ -221,3 +235,12 @@ class ServerStore:
         if dialect.modern:
             self._settings |= _MODERN
         return dialect
+
+
+def partitions_statement(tables: list[str]) -> Statement:
+    """The partitions of tables of the current database, as columns `table` and `partition`."""
+    return (
+        "SELECT DISTINCT table, partition FROM system.parts WHERE active"
+        " AND database = currentDatabase() AND table IN %(tables)s",
+        {"tables": tables},
+    )

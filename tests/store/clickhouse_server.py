@@ -20,9 +20,9 @@ def free_port() -> int:
 class ClickHouseServer:
     """A server process in `folder`. `config` is XML that is added to the configuration."""
 
-    def __init__(self, folder: Path, config: str = "", password: str = "") -> None:
+    def __init__(self, folder: Path, config: str = "", password: str = "", port: int = 0) -> None:
         self.folder = folder
-        self.port, self.http_port = free_port(), free_port()
+        self.port, self.http_port = port or free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "users.xml").write_text(_USERS.format(password=password))
         (folder / "config.xml").write_text(

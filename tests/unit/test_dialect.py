@@ -37,15 +37,15 @@ def test_a_cluster_has_a_replicated_table_and_one_over_all_shards() -> None:
         "CREATE TABLE IF NOT EXISTS stack_1h (\n    a UInt8\n) ENGINE = SummingMergeTree((a, b))\nORDER BY a"
     )
     local, over = cluster.ddl(sql)
-    assert "stack_1h_local ON CLUSTER fleet (\n    a UInt8\n)" in local
+    assert "profiles.stack_1h_local ON CLUSTER fleet (\n    a UInt8\n)" in local
     path = "'/clickhouse/tables/profiles/stack_1h/{shard}', '{replica}'"
     assert f"ReplicatedSummingMergeTree({path}, (a, b))\nORDER BY a" in local
     assert over.endswith("ENGINE = Distributed(fleet, profiles, stack_1h_local)")
     (whole,) = cluster.ddl(sql.replace("stack_1h", "migrations"))
     assert "'/clickhouse/tables/profiles/migrations/all', '{shard}-{replica}'" in whole
-    assert [statement[:60] for statement in cluster.ddl("ALTER TABLE samples ADD COLUMN b UInt8")] == [
-        "ALTER TABLE samples_local ON CLUSTER fleet ADD COLUMN b UInt",
-        "ALTER TABLE samples ON CLUSTER fleet ADD COLUMN b UInt8",
+    assert cluster.ddl("ALTER TABLE samples ADD COLUMN b UInt8") == [
+        "ALTER TABLE profiles.samples_local ON CLUSTER fleet ADD COLUMN b UInt8",
+        "ALTER TABLE profiles.samples ON CLUSTER fleet ADD COLUMN b UInt8",
     ]
     with pytest.raises(UnavailableError):
         cluster.ddl("INSERT INTO samples SELECT 1")

@@ -1,0 +1,133 @@
+"""Four clickhouse-servers in two shards of two replicas, and the ZooKeeper that they need, on loopback."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from tests.store.clickhouse_server import ClickHouseServer, free_port
+
+CLUSTER = "fleet"
+JAVA = shutil.which("java")
+_JARS = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"
+_START_S = 60.0
+
+
+class ZooKeeper:
+    """One ZooKeeper in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "zoo.cfg").write_text(
+            f"tickTime=500\ndataDir={folder}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\n"
+            "admin.enableServer=false\nmaxClientCnxns=0\nforceSync=no\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        assert JAVA, "java is not installed: deploy/setup.sh test"
+        command = [JAVA, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", _JARS,
+                   "-Dzookeeper.log.dir=" + str(self.folder),
+                   "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(self.folder / "zoo.cfg")]  # fmt: skip
+        with (self.folder / "stdout").open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    def wait(self) -> None:
+        """Until it serves: it takes connections earlier, and a server's first ON CLUSTER crashes without it."""
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            assert self.process
+            assert self.process.poll() is None, (self.folder / "stdout").read_text()[-2000:]
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as asked:
+                asked.sendall(b"srvr")
+                if b"Mode:" in asked.recv(4096):
+                    return
+            time.sleep(0.02)
+        raise AssertionError("ZooKeeper did not start")
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Servers:
+    """The cluster: `nodes[shard][replica]`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.zookeeper = ZooKeeper(folder / "zookeeper")
+        self.zookeeper.wait()
+        ports = [[free_port() for _ in range(2)] for _ in range(2)]
+        self.nodes = [
+            [
+                ClickHouseServer(
+                    folder / f"{shard}-{replica}",
+                    self._config(ports, shard, replica),
+                    port=ports[shard][replica],
+                )
+                for replica in range(2)
+            ]
+            for shard in range(2)
+        ]
+
+    @property
+    def all(self) -> list[ClickHouseServer]:
+        return [node for shard in self.nodes for node in shard]
+
+    def wait(self) -> None:
+        for node in self.all:
+            node.wait()
+
+    def url(self, database: str, first: int = 0) -> str:
+        """The address of a store in this cluster, with all servers; `first` is tried first."""
+        ports = [node.port for node in self.all]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports[first:] + ports[:first])
+        return f"clickhouse://{hosts}/{database}?cluster={CLUSTER}"
+
+    def start_again(self) -> None:
+        """Start what was killed."""
+        if not self.zookeeper.process:
+            self.zookeeper.start()
+            self.zookeeper.wait()
+        for node in self.all:
+            if not node.process:
+                node.start()
+        self.wait()
+
+    def stop(self) -> None:
+        for node in self.all:
+            node.kill()
+        self.zookeeper.kill()
+
+    def _config(self, ports: list[list[int]], shard: int, replica: int) -> str:
+        shards = "".join(
+            "<shard><internal_replication>true</internal_replication>"
+            + "".join(f"<replica><host>127.0.0.1</host><port>{port}</port></replica>" for port in replicas)
+            + "</shard>"
+            for replicas in ports
+        )
+        return f"""
+<interserver_http_host>127.0.0.1</interserver_http_host>
+<interserver_http_port>{free_port()}</interserver_http_port>
+<zookeeper><node><host>127.0.0.1</host><port>{self.zookeeper.port}</port></node>
+<session_timeout_ms>5000</session_timeout_ms></zookeeper>
+<macros><shard>{shard + 1}</shard><replica>{replica + 1}</replica></macros>
+<remote_servers><{CLUSTER}>{shards}</{CLUSTER}></remote_servers>
+<distributed_ddl><path>/clickhouse/task_queue/ddl</path></distributed_ddl>
+"""
+
+
+def usable() -> bool:
+    """Whether this machine has what the cluster needs."""
+    return bool(
+        JAVA and shutil.which("clickhouse-server") and os.path.exists("/usr/share/java/zookeeper.jar")
+    )
