@@ -228,7 +228,7 @@ def test_what_was_lost_with_a_full_ring_is_read_again(table: ProcessTable, progr
     try:
         assert child.stdin is not None
         assert child.stdout is not None
-        serve(table, lambda: Path(f"/proc/{child.pid}/exe").readlink() == program)
+        assert child.stdout.readline() == b"ready\n"
         known = found(table, child.pid, time.monotonic_ns())
         child.stdin.write(b"\n")
         child.stdin.flush()
@@ -269,8 +269,11 @@ def test_what_is_asked_for_is_true_also_while_the_table_rests(table: ProcessTabl
     assert not table.poll()
 
 
-def test_an_image_in_the_middle_of_its_exec_is_not_lost(table: ProcessTable) -> None:
+def test_an_image_in_the_middle_of_its_exec_is_not_lost(
+    table: ProcessTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The moment cannot be met on purpose: this process is given the first record of an exec, no mapping."""
+    monkeypatch.setattr("agent.process_snapshots.SETTLED_NS", 60_000_000_000)
     me, now_ns = os.getpid(), time.monotonic_ns()
     before = found(table, me, now_ns)
     image = Image(me, now_ns + 1, Origin.EXECED, comm="later")

@@ -6,7 +6,7 @@
  * processes load LIBRARY MS      dlopen LIBRARY, then spin
  * processes headless MS          end the main thread; another thread spins
  * processes jit COUNT            make COUNT separate executable pages, then wait for the end of input
- * processes late COUNT           as jit, after a line of input
+ * processes late COUNT           print a line; as jit after a line of input
  * processes storm COUNT PROGRAM  vfork and exec PROGRAM COUNT times, 1 ms apart
  */
 #define _GNU_SOURCE
@@ -119,6 +119,8 @@ int main(int argc, char **argv)
 	} else if (!strcmp(mode, "jit")) {
 		map_pages(atoi(argv[2]));
 	} else if (!strcmp(mode, "late")) {
+		puts("ready");
+		fflush(stdout);
 		if (getchar() != EOF)
 			map_pages(atoi(argv[2]));
 	} else if (!strcmp(mode, "storm") && argc > 3) {
