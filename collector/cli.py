@@ -12,8 +12,10 @@ from pathlib import Path
 
 from collector.alerts.rule_file import load_rules
 from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certificates
-from collector.collector import Collector
+from collector.collector import JOURNAL, Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
+from collector.ingest.journal import Journal
+from collector.ingest.writer import finish
 from collector.store.consistency import differences
 from collector.store.interface import Store
 from collector.store.migrate import migrate, plan
@@ -169,6 +171,7 @@ def _check(options: argparse.Namespace, config: CollectorConfig) -> int:
     count = 0
     with _store(config) as store:
         migrate(store)
+        finish(store, Journal(config.data / JOURNAL))  # roll-ups that a crash left for later
         for found in differences(store):
             count += 1
             print(

@@ -1,14 +1,16 @@
-"""The collector's data path, top to bottom: receive → admit → define → store and roll up → acknowledge."""
+"""The collector's data path, top to bottom: receive → admit → store with many others → acknowledge.
+
+collector/ingest/committer.py goes on: decode and resolve → journal → tables → roll up.
+"""
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from collector.ingest.admission import admit, receive
-from collector.ingest.committer import Committer
-from collector.ingest.definitions import decode_definitions, shown
-from collector.ingest.known import KnownDefinitions, Missing
+from collector.ingest.committer import Answer, Committer
+from collector.ingest.definitions import shown
+from collector.ingest.known import KnownDefinitions
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later, Refused
@@ -62,15 +64,7 @@ class Pipeline:
             if window in self._committer.accepted:
                 return _Response(status=_Response.STATUS_DUPLICATE)
             self._account(window, len(data))
-            defined = decode_definitions(request.definitions, self._limits)
-            found = self._known.resolve(window, defined)
-            if isinstance(found, Missing):
-                return _Response(
-                    status=_Response.STATUS_NEED_DEFINITIONS,
-                    unknown_stacks=found.stacks,
-                    unknown_series=found.series,
-                )
-            return _acknowledge(self._committer.submit(found))
+            return _answer(self._committer.submit(window))
         except Refused as refused:
             self._ledger.count(refused.reason, host)
             raise
@@ -78,12 +72,18 @@ class Pipeline:
             raise Later(error.message, retry_ms=5000) from error
 
 
-def _acknowledge(stored: "Future[None] | None") -> ingest_pb2.PushResponse:
+def _answer(stored: Answer | None) -> ingest_pb2.PushResponse:
     """The answer once the window is stored; None is a window that was stored before."""
     if stored is None:
         return _Response(status=_Response.STATUS_DUPLICATE)
     try:
-        stored.result(timeout=ACKNOWLEDGE_S)
+        missing = stored.result(timeout=ACKNOWLEDGE_S)
     except FutureTimeout:
         raise Later("The store is slow: the window waits to be stored; ask again.") from None
-    return _Response(status=_Response.STATUS_ACCEPTED)
+    if missing is None:
+        return _Response(status=_Response.STATUS_ACCEPTED)
+    return _Response(
+        status=_Response.STATUS_NEED_DEFINITIONS,
+        unknown_stacks=missing.stacks,
+        unknown_series=missing.series,
+    )

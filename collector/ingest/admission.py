@@ -1,34 +1,42 @@
-"""Checks a request against the contract (fleetprof/v1/ingest.proto) and the limits, before it is kept."""
+"""Checks a request against the contract (fleetprof/v1/ingest.proto) and the limits, before it is queued.
+
+The columns are decoded and checked later, those of many windows at a time (rows.py).
+"""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from collector.ingest.definitions import Defined, decode_definitions
 from collector.ingest.limits import Limits
+from collector.ingest.packed import parse_packed
 from collector.ingest.refusal import Refused, malformed
-from collector.ingest.window import U32, AgentCost, Rows, Window, WindowKey
+from collector.ingest.window import AgentCost, Columns, Window, WindowKey
 from fleetprof.losses import DropReason
-from fleetprof.profile_types import OFFSET_STEP_NS, WINDOW_NS, ProfileType
+from fleetprof.profile_types import WINDOW_NS
 from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.v1 import ingest_pb2
 
-_STEPS = WINDOW_NS // OFFSET_STEP_NS
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_TYPES = np.array(ProfileType, np.uint8)
-_REASONS = {int(reason) for reason in DropReason}
+_REASONS = {int(reason): reason for reason in DropReason}
+_ID_BYTES = 8
 
 
-def receive(data: bytes, limits: Limits) -> ingest_pb2.PushRequest:
-    """The request that `data` encodes; raises Refused (TOO_LARGE, MALFORMED, PROTOCOL_VERSION)."""
+def receive(data: bytes, limits: Limits) -> Any:
+    """The request that `data` encodes, with its columns as bytes (packed.py).
+
+    Raises Refused (TOO_LARGE, MALFORMED, PROTOCOL_VERSION).
+    """
     if len(data) > limits.message_bytes:
         raise Refused(
             DropReason.TOO_LARGE,
             f"The request has {len(data)} bytes; this collector takes up to {limits.message_bytes}.",
         )
     try:
-        request = ingest_pb2.PushRequest.FromString(data)
+        request = parse_packed(data)
     except DecodeError:
         raise malformed("The request is not a fleetprof.v1.PushRequest.") from None
     if request.protocol_version != PROTOCOL_VERSION:
@@ -40,8 +48,8 @@ def receive(data: bytes, limits: Limits) -> ingest_pb2.PushRequest:
     return request
 
 
-def admit(request: ingest_pb2.PushRequest, limits: Limits, now_s: float) -> Window:
-    """The request's window, checked; raises Refused."""
+def admit(request: Any, limits: Limits, now_s: float) -> Window:
+    """The request's window and definitions; raises Refused."""
     window = request.window
     _check_name("agent_id", request.agent_id, limits.agent_id_bytes)
     _check_name("window.host", window.host, limits.host_bytes)
@@ -49,19 +57,21 @@ def admit(request: ingest_pb2.PushRequest, limits: Limits, now_s: float) -> Wind
         raise malformed("run_id and sequence must not be 0.")
     if window.covered_ns > limits.covered_ns or window.cpu_count > 1 << 20 or window.period_ns >= 1 << 63:
         raise malformed("covered_ns, cpu_count or period_ns is out of range.")
+    start_s = _start_s(window.start_unix_ns, limits, now_s)
+    columns = _columns(window, limits)
     return Window(
         key=WindowKey(request.agent_id, request.run_id, request.sequence),
-        start_s=_start_s(window.start_unix_ns, limits, now_s),
+        start_s=start_s,
         host=window.host,
         covered_ns=window.covered_ns,
         cpu_count=window.cpu_count,
         cpu_exact=window.cpu_exact,
         period_ns=window.period_ns,
-        series_ids=_ids(window.series_ids, limits.series, DropReason.SERIES_LIMIT, "series"),
-        stack_ids=_ids(window.stack_ids, limits.stacks, DropReason.STACK_LIMIT, "stacks"),
-        rows=_rows(window, limits),
         losses=_losses(window),
         cost=_cost(window.cost),
+        columns=columns,
+        rows=_row_count(columns, limits),
+        defined=_defined(b"".join(request.definitions), limits),
     )
 
 
@@ -85,84 +95,64 @@ def _start_s(start_unix_ns: int, limits: Limits, now_s: float) -> int:
             f"The window is {(now_s - start_s) / 86400:.1f} days old; samples are kept for "
             f"{limits.oldest_s / 86400:g} days.",
         )
-    return start_s
+    return int(start_s)
 
 
-def _ids(ids: Any, limit: int, reason: DropReason, name: str) -> list[int]:
-    if len(ids) > limit:
-        raise Refused(reason, f"The window has {len(ids)} {name}; this collector takes up to {limit}.")
-    return list(ids)
-
-
-def _rows(window: ingest_pb2.Window, limits: Limits) -> Rows:
+def _columns(window: Any, limits: Limits) -> Columns:
     samples = window.samples
-    if len(samples.value) > limits.rows:
+    return Columns(
+        series_ids=_ids(window.series_ids, limits.series, DropReason.SERIES_LIMIT, "series"),
+        stack_ids=_ids(window.stack_ids, limits.stacks, DropReason.STACK_LIMIT, "stacks"),
+        series=b"".join(samples.series),
+        stack=b"".join(samples.stack),
+        type=b"".join(samples.type),
+        value=b"".join(samples.value),
+        captures=b"".join(samples.captures),
+        offset_count=b"".join(samples.offset_count),
+        offsets=b"".join(samples.offsets),
+    )
+
+
+def _ids(pieces: Iterable[bytes], limit: int, reason: DropReason, name: str) -> bytes:
+    ids = b"".join(pieces)
+    count, rest = divmod(len(ids), _ID_BYTES)
+    if rest:
+        raise malformed(f"The window's {name} are not whole numbers of 8 bytes.")
+    if count > limit:
+        raise Refused(reason, f"The window has {count} {name}; this collector takes up to {limit}.")
+    return ids
+
+
+def _row_count(columns: Columns, limits: Limits) -> int:
+    """How many numbers column `value` holds: each ends with a byte below 128."""
+    rows = int(np.count_nonzero(np.frombuffer(columns.value, np.int8) >= 0))
+    if rows > limits.rows:
         raise Refused(
-            DropReason.TOO_LARGE,
-            f"The window has {len(samples.value)} rows; this collector takes up to {limits.rows}.",
+            DropReason.TOO_LARGE, f"The window has {rows} rows; this collector takes up to {limits.rows}."
         )
-    series, stack, type_ = _u32(samples.series), _u32(samples.stack), _types(samples.type)
-    value = np.fromiter(samples.value, np.uint64, len(samples.value))
-    captures = _u32(samples.captures)
-    if not len(series) == len(stack) == len(type_) == len(value) == len(captures):
-        raise malformed("The columns of window.samples differ in length.")
-    if _largest(series) >= len(window.series_ids) or _largest(stack) >= len(window.stack_ids):
-        raise malformed("A sample refers to a series or stack that the window does not list.")
-    if _largest(value) > limits.value:
-        raise malformed(f"A sample's value is larger than {limits.value}.")
-    offset_count, offsets = _offsets(samples, len(value))
-    _check_idle(window, stack, type_)
-    return Rows(series, stack, type_, value, captures, offset_count, offsets)
+    return rows
 
 
-def _u32(column: Any) -> U32:
-    return np.fromiter(column, np.uint32, len(column))
+def _defined(data: bytes, limits: Limits) -> Defined | None:
+    if not data:
+        return None
+    try:
+        return decode_definitions(ingest_pb2.Definitions.FromString(data), limits)
+    except DecodeError:
+        raise malformed("The request's definitions are not a fleetprof.v1.Definitions.") from None
 
 
-def _types(column: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    types = np.fromiter(column, np.int32, len(column))
-    if len(types) and not (_TYPES.min() <= types.min() and types.max() <= _TYPES.max()):
-        raise malformed("A sample has an unknown profile type.")
-    return types.astype(np.uint8)
-
-
-def _largest(column: "np.ndarray[Any, np.dtype[Any]]") -> int:
-    return int(column.max()) if len(column) else -1
-
-
-def _offsets(samples: ingest_pb2.Samples, rows: int) -> tuple[U32, "np.ndarray[Any, np.dtype[np.uint16]]"]:
-    """Counts and absolute offsets, from differences inside each row."""
-    if not len(samples.offset_count) and not len(samples.offsets):
-        return np.zeros(rows, np.uint32), np.empty(0, np.uint16)
-    counts = _u32(samples.offset_count)
-    steps = np.fromiter(samples.offsets, np.uint64, len(samples.offsets))
-    if len(counts) != rows or int(counts.sum(dtype=np.uint64)) != len(steps):
-        raise malformed("window.samples.offset_count does not fit the rows or the offsets.")
-    sums = np.concatenate([np.zeros(1, np.uint64), steps.cumsum(dtype=np.uint64)])
-    starts = np.concatenate([np.zeros(1, np.int64), counts.cumsum(dtype=np.int64)])[:-1]
-    absolute = sums[1:] - np.repeat(sums[starts], counts)
-    if _largest(absolute) >= _STEPS:
-        raise malformed("A sample's offset lies outside its window.")
-    return counts, absolute.astype(np.uint16)
-
-
-def _check_idle(window: ingest_pb2.Window, stack: U32, type_: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
-    idle = stack[type_ == ProfileType.IDLE]
-    if any(window.stack_ids[place] for place in np.unique(idle).tolist()):
-        raise malformed("Idle time has a stack.")
-
-
-def _losses(window: ingest_pb2.Window) -> dict[DropReason, int]:
+def _losses(window: Any) -> dict[DropReason, int]:
     losses: dict[DropReason, int] = {}
     for loss in window.losses:
         if loss.reason not in _REASONS:
             raise malformed(f"Loss reason {loss.reason} is unknown.")
         if loss.count >= 1 << 48:
             raise malformed("A loss count is out of range.")
-        reason = DropReason(loss.reason)
+        reason = _REASONS[loss.reason]
         losses[reason] = losses.get(reason, 0) + loss.count
     return losses
 
 
-def _cost(cost: ingest_pb2.AgentCost) -> AgentCost:
+def _cost(cost: Any) -> AgentCost:
     return AgentCost(cost.cpu_ns, cost.bpf_ns, cost.rss_bytes, cost.map_bytes)

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from collector.ingest.batch import Batch
 from collector.ingest.definitions import Series, shown
-from collector.ingest.rollups import StackSums
 from collector.ingest.written import DAY_S, Written
 from collector.store.columns import from_ragged
 from fleetprof.frames import Frame
+from fleetprof.profile_types import ProfileType
 from fleetprof.series import KNOWN_LABELS
 
 
@@ -31,23 +33,25 @@ def frame_block(frames: Mapping[int, Frame]) -> dict[str, Any]:
     }
 
 
-def stack_block(batch: Batch, sums: StackSums, written: Written) -> dict[str, Any]:
+def stack_block(batch: Batch, written: Written) -> dict[str, Any]:
     """Rows of table stacks: those of the batch not yet written for their service on its day."""
-    service_of_triple = [triple[0] for triple in sums.groups.triples]
-    names = sorted(set(service_of_triple))
-    codes = np.array([names.index(service) for service in service_of_triple], np.int64)
+    names = [series.label("service") for series in batch.all_series]
+    services = list(dict.fromkeys(names))
+    of_series = np.array([services.index(name) for name in names], np.int64)
     count = max(len(batch.stack_ids), 1)
-    pairs = np.unique(codes[sums.groups.triple_of(sums.group)] * count + sums.stack) if names else codes
+    rows = np.flatnonzero(batch.rows.type != ProfileType.IDLE)
+    pairs = pc.unique(pa.array(of_series[batch.series[rows]] * count + batch.stack[rows])).to_numpy()
     service, stack = np.divmod(pairs, count)
     chosen: list[tuple[str, int]] = []
-    for code, name in enumerate(names):
-        places = stack[service == code].tolist()
-        new = written.new_stacks(name, [batch.stack_ids[place] for place in places], _day(batch))
-        chosen += [(name, place) for place in places if batch.stack_ids[place] in new]
+    for code, name in enumerate(services):
+        places = stack[service == code]
+        new = written.new_stacks(name, batch.stack_ids[places].tolist(), _day(batch))
+        if new:
+            chosen += [(name, place) for place in places.tolist() if int(batch.stack_ids[place]) in new]
     frames = [batch.all_stacks[place].frames for _, place in chosen]
     return {
         "service": [name for name, _ in chosen],
-        "stack": np.array([batch.stack_ids[place] for _, place in chosen], np.uint64),
+        "stack": batch.stack_ids[[place for _, place in chosen]] if chosen else np.empty(0, np.uint64),
         "last_seen": np.full(len(chosen), int(batch.ts.max()) if len(batch.ts) else 0, np.uint32),
         "frames": from_ragged(
             np.frombuffer(b"".join(frames), "<u8"), [len(packed) // 8 for packed in frames]
@@ -70,7 +74,7 @@ def series_block(batch: Batch, written: Written) -> dict[str, Any]:
 
 def _day(batch: Batch) -> int:
     """Days since the epoch of the batch's windows, which share one."""
-    return batch.windows[0].window.start_s // DAY_S
+    return batch.start_s // DAY_S
 
 
 def _free_labels(series: Series) -> dict[str, str]:

@@ -10,8 +10,6 @@ import numpy as np
 
 from collector.ingest.definitions import EMPTY_STACK, Defined, Series, Stack, make_stack
 from collector.ingest.recent import Recent
-from collector.ingest.refusal import malformed
-from collector.ingest.window import Window
 from collector.store.columns import ragged
 from collector.store.interface import Store
 from fleetprof.frames import Frame
@@ -25,17 +23,6 @@ SERIES_COUNT = 400_000
 
 _DAYS_BACK = 2
 _STACK_OVERHEAD_BYTES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A window whose references all have a meaning."""
-
-    window: Window
-    series: list[Series]
-    """By place in the window's series_ids."""
-    stacks: list[Stack]
-    """By place in the window's stack_ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +50,42 @@ class KnownDefinitions:
         self._series: Recent[int, Series] = Recent(series_count)
         self._frames: dict[int, Frame] = {}
 
-    def resolve(self, window: Window, defined: Defined) -> Resolved | Missing:
-        """Learn what a request defines and resolve its window; raises Refused for a series of another host.
+    def learn(self, defined: Defined) -> None:
+        """Keep what a request defines."""
+        with self._lock:
+            self._frames.update(defined.frames)
+            for number, stack in defined.stacks.items():
+                self._stacks.put(number, stack)
+            for number, found in defined.series.items():
+                self._series.put(number, found)
 
-        Ids that are in neither are looked up in the store.
+    def find_series(self, ids: list[int], around_s: int) -> list[Series | None]:
+        """The series of each id, None for an unknown one; what is not in memory is looked up in the store.
+
+        `around_s`: the time of their windows.
         """
-        self._learn(defined)
-        series = self._resolve_series(window)
-        stacks = self._resolve_stacks(window, series)
-        missing = Missing(
-            [number for number, stack in zip(window.stack_ids, stacks, strict=True) if stack is None],
-            [number for number, found in zip(window.series_ids, series, strict=True) if found is None],
-        )
-        if missing.stacks or missing.series:
-            return missing
-        known = [found for found in series if found]
-        if any(found.label("host") != window.host for found in known):
-            raise malformed("A series' host label is not the window's host.")
-        return Resolved(window, known, [stack for stack in stacks if stack])
+        with self._lock:
+            found = self._series.get_all(ids)
+        if not (unknown := _unknown(ids, found)):
+            return found
+        loaded = load_series(self._store, unknown, around_s)
+        with self._lock:
+            for number, series in loaded.items():
+                self._series.put(number, series)
+        return [known or loaded.get(number) for number, known in zip(ids, found, strict=True)]
+
+    def find_stacks(self, ids: list[int], services: Iterable[str]) -> list[Stack | None]:
+        """The stack of each id, None for an unknown one; the store is asked for those of `services`."""
+        with self._lock:
+            self._stacks.put(0, EMPTY_STACK)
+            found = self._stacks.get_all(ids)
+        if not (unknown := _unknown(ids, found)):
+            return found
+        loaded = load_stacks(self._store, services, unknown)
+        with self._lock:
+            for number, stack in loaded.items():
+                self._stacks.put(number, stack)
+        return [known or loaded.get(number) for number, known in zip(ids, found, strict=True)]
 
     def take_frames(self) -> dict[int, Frame]:
         """The frames learned since the last call, for the store."""
@@ -92,40 +97,6 @@ class KnownDefinitions:
         """Keep frames that were taken but could not be stored."""
         with self._lock:
             self._frames = frames | self._frames
-
-    def _learn(self, defined: Defined) -> None:
-        with self._lock:
-            self._frames.update(defined.frames)
-            for number, stack in defined.stacks.items():
-                self._stacks.put(number, stack)
-            for number, found in defined.series.items():
-                self._series.put(number, found)
-
-    def _resolve_series(self, window: Window) -> list[Series | None]:
-        with self._lock:
-            found = self._series.get_all(window.series_ids)
-        unknown = _unknown(window.series_ids, found)
-        if not unknown:
-            return found
-        loaded = load_series(self._store, unknown, window.start_s)
-        with self._lock:
-            for number, series in loaded.items():
-                self._series.put(number, series)
-        return [known or loaded.get(number) for number, known in zip(window.series_ids, found, strict=True)]
-
-    def _resolve_stacks(self, window: Window, series: list[Series | None]) -> list[Stack | None]:
-        with self._lock:
-            self._stacks.put(0, EMPTY_STACK)
-            found = self._stacks.get_all(window.stack_ids)
-        unknown = _unknown(window.stack_ids, found)
-        if not unknown:
-            return found
-        services = {known.label("service") for known in series if known}
-        loaded = load_stacks(self._store, services, unknown)
-        with self._lock:
-            for number, stack in loaded.items():
-                self._stacks.put(number, stack)
-        return [known or loaded.get(number) for number, known in zip(window.stack_ids, found, strict=True)]
 
 
 def _unknown(ids: list[int], found: list[Any]) -> list[int]:

@@ -1,39 +1,80 @@
-"""Roll-ups of a batch: by stack and hour, by function and hour, by series and minute.
+"""Roll-ups: by series and minute with each batch, by stack and hour and by function and hour for many batches.
 
 They are summed here rather than by materialized views, which cost 3-5 times the insert. Idle time has no
 stack, so it is in series_1m only.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from collector.ingest.batch import Batch
+from collector.ingest.batch import Batch, number, services
+from collector.ingest.definitions import Series, Stack
 from collector.ingest.sums import ragged_places, sum_by
-from collector.ingest.window import I64, U32, U64
+from collector.ingest.window import I64, U8, U32, U64
+from collector.ingest.words import TYPE_LABELS, words
 from fleetprof.profile_types import ProfileType
 
-_HOUR_S = 3600
+HOUR_S = 3600
+SLICE = 2_000_000
+"""Functions of stacks that are summed at a time (some 100 MB)."""
+
 _MINUTE_S = 60
 _GROUPED = ("service", "version", "region")
 _TYPES = max(ProfileType) + 1
-TYPE_LABELS = ["", *(type_.label for type_ in ProfileType)]
 
 
-def words(codes: npt.NDArray[Any], texts: list[str]) -> pa.DictionaryArray:
-    """A text column whose row i is texts[codes[i]]; ClickHouse refuses dictionaries with duplicates."""
-    places: dict[str, int] = {}
-    of_code = np.array([places.setdefault(text, len(places)) for text in texts], np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(of_code[codes]), pa.array(list(places), pa.string()))
+def series_1m(batch: Batch) -> dict[str, Any]:
+    """The block of table series_1m, idle time included."""
+    rows, minutes, minute = batch.rows, *_steps(batch.ts, _MINUTE_S)
+    count = max(len(batch.all_series), 1)
+    keys = (minute * _TYPES + rows.type) * count + batch.series
+    distinct, (value, captures) = sum_by(keys, len(minutes) * _TYPES * count, rows.value, rows.captures)
+    rest, series = np.divmod(distinct, count)
+    minute, type_ = np.divmod(rest, _TYPES)
+    return {
+        "ts": minutes[minute],
+        "service": services(batch.all_series)(series),
+        "type": words(type_, TYPE_LABELS),
+        "series": batch.series_ids[series],
+        "value": value,
+        "captures": captures,
+    }
+
+
+def _steps(ts: U32, step_s: int) -> tuple[U32, I64]:
+    """The distinct steps, ascending, in which the times lie, and each time's place among them."""
+    step = (ts // np.uint32(step_s)).astype(np.int64)
+    first = int(step.min()) if len(step) else 0
+    present = np.bincount(step - first)
+    places = np.cumsum(present > 0) - 1
+    distinct = ((np.flatnonzero(present) + first) * step_s).astype(np.uint32)
+    return distinct, places[step - first]
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """A number for each (hour, profile type, service, version, region), so that rows can be summed by it."""
+class StackRows:
+    """What hourly roll-ups are made of: rows of table samples with a stack (all but idle time)."""
+
+    ts: U32
+    series: U64
+    """Ids."""
+    stack: U64
+    """Ids."""
+    type: U8
+    value: U64
+    captures: U32
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """A number for each (hour, service, version, region, profile type), so that rows can be summed by it."""
 
     of_row: I64
     hours: U32
@@ -41,10 +82,6 @@ class Groups:
 
     def __len__(self) -> int:
         return len(self.hours) * len(self.triples) * _TYPES
-
-    def triple_of(self, numbers: I64) -> I64:
-        """The place in `triples` that each number stands for."""
-        return numbers // _TYPES % max(len(self.triples), 1)
 
     def columns(self, numbers: I64) -> dict[str, Any]:
         """The columns that the numbers stand for."""
@@ -58,94 +95,115 @@ class Groups:
         }
 
 
-def group_rows(batch: Batch) -> Groups:
-    """Number the groups of the batch's rows."""
-    hours, hour = np.unique(batch.ts // _HOUR_S * _HOUR_S, return_inverse=True)
-    places: dict[tuple[str, ...], int] = {}
-    triples = (tuple(series.label(name) for name in _GROUPED) for series in batch.all_series)
-    of_series = np.array([places.setdefault(triple, len(places)) for triple in triples], np.int64)
-    of_row = (hour * max(len(places), 1) + of_series[batch.series]) * _TYPES + batch.type
-    return Groups(of_row, hours, list(places))
-
-
 @dataclass(frozen=True, slots=True)
-class StackSums:
-    """One row per group and stack: what stack_1h gets, and func_1h is made of."""
+class _StackSums:
+    """One row per group and stack."""
 
-    groups: Groups
+    groups: _Groups
     group: I64
+    stack_ids: U64
+    """The distinct stacks."""
     stack: I64
+    """Place in stack_ids."""
     value: U64
     captures: U64
 
 
-def sum_stacks(batch: Batch, groups: Groups) -> StackSums:
-    """Sum the batch's rows with stacks (all but idle time)."""
-    rows = np.flatnonzero(batch.type != ProfileType.IDLE)
-    stacks = max(len(batch.all_stacks), 1)
-    keys = groups.of_row[rows] * stacks + batch.stack[rows]
-    distinct, (value, captures) = sum_by(keys, len(groups) * stacks, batch.value[rows], batch.captures[rows])
-    group, stack = np.divmod(distinct, stacks)
-    return StackSums(groups, group, stack, value, captures)
-
-
-def stack_1h(batch: Batch, sums: StackSums) -> dict[str, Any]:
-    """The block of table stack_1h."""
-    ids = np.array(batch.stack_ids, np.uint64)
+def hourly(rows: StackRows, series: Mapping[int, Series], stacks: Mapping[int, Stack]) -> dict[str, Any]:
+    """The blocks of tables stack_1h and func_1h for `rows`, whose series and stacks are in the mappings."""
+    sums = _sum_stacks(rows, series)
     return {
-        **sums.groups.columns(sums.group),
-        "stack": ids[sums.stack],
-        "value": sums.value,
-        "captures": sums.captures,
+        "stack_1h": {
+            **sums.groups.columns(sums.group),
+            "stack": sums.stack_ids[sums.stack],
+            "value": sums.value,
+            "captures": sums.captures,
+        },
+        "func_1h": _functions(sums, [stacks[id_] for id_ in sums.stack_ids.tolist()]),
     }
 
 
-def func_1h(batch: Batch, sums: StackSums) -> dict[str, Any]:
-    """The block of table func_1h: a function's own value, and that of the stacks it is in, each once."""
-    codes, ids, starts, lengths = _functions(batch)
-    some = np.flatnonzero(lengths[sums.stack])
-    stack, value = sums.stack[some], sums.value[some]
-    first = sums.group[some] * len(ids)
-    keys = np.repeat(first, lengths[stack]) + codes[ragged_places(starts[stack], lengths[stack])]
-    distinct, (total,) = sum_by(keys, len(sums.groups) * len(ids), np.repeat(value, lengths[stack]))
-    own = np.zeros(len(distinct), np.uint64)
-    np.add.at(own, np.searchsorted(distinct, first + codes[starts[stack]]), value)
-    group, function = np.divmod(distinct, max(len(ids), 1))
-    return {**sums.groups.columns(group), "func": ids[function], "self": own, "total": total}
+def _sum_stacks(rows: StackRows, series: Mapping[int, Series]) -> _StackSums:
+    groups, stacks = _group(rows, series), number(rows.stack)
+    count = max(len(stacks.ids), 1)
+    keys = groups.of_row * count + stacks.codes
+    distinct, (value, captures) = sum_by(keys, len(groups) * count, rows.value, rows.captures)
+    group, stack = np.divmod(distinct, count)
+    return _StackSums(groups, group, stacks.ids, stack, value, captures)
 
 
-def _functions(batch: Batch) -> tuple[I64, U64, I64, I64]:
-    """Distinct functions of each stack as codes, leaf first; the ids of the codes; starts; lengths."""
-    flat = np.frombuffer(b"".join(stack.functions for stack in batch.all_stacks), "<u8")
-    lengths = np.array([len(stack.functions) // 8 for stack in batch.all_stacks], np.int64)
-    encoded = pa.array(flat).dictionary_encode()  # hashing: ten times faster than sorting the ids
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    ids: U64 = encoded.dictionary.to_numpy(zero_copy_only=False)
-    return codes, ids, lengths.cumsum() - lengths, lengths
+def _group(rows: StackRows, series: Mapping[int, Series]) -> _Groups:
+    hours, hour = _steps(rows.ts, HOUR_S)
+    numbered = number(rows.series)
+    places: dict[tuple[str, ...], int] = {}
+    triples = (tuple(series[id_].label(name) for name in _GROUPED) for id_ in numbered.ids.tolist())
+    of_series = np.array([places.setdefault(triple, len(places)) for triple in triples], np.int64)
+    of_row = (hour * max(len(places), 1) + of_series[numbered.codes]) * _TYPES + rows.type
+    return _Groups(of_row, hours, list(places))
 
 
-def series_1m(batch: Batch) -> dict[str, Any]:
-    """The block of table series_1m, idle time included."""
-    minutes, minute = np.unique(batch.ts // _MINUTE_S * _MINUTE_S, return_inverse=True)
-    count = max(len(batch.all_series), 1)
-    keys = (minute * _TYPES + batch.type) * count + batch.series
-    distinct, (value, captures) = sum_by(keys, len(minutes) * _TYPES * count, batch.value, batch.captures)
-    rest, series = np.divmod(distinct, count)
-    minute, type_ = np.divmod(rest, _TYPES)
-    return {
-        "ts": minutes[minute],
-        "service": services(batch)(series),
-        "type": words(type_, TYPE_LABELS),
-        "series": np.array([each.id for each in batch.all_series], np.uint64)[series],
-        "value": value,
-        "captures": captures,
-    }
+def _functions(sums: _StackSums, stacks: list[Stack]) -> dict[str, Any]:
+    """The block of func_1h: a function's own value, and that of the stacks it is in, each once.
 
-
-def services(batch: Batch) -> Callable[[npt.NDArray[Any]], pa.DictionaryArray]:
-    """A function from series numbers of the batch to the column of their services."""
-    places: dict[str, int] = {}
-    codes = np.array(
-        [places.setdefault(series.label("service"), len(places)) for series in batch.all_series], np.int32
+    A row has some 30 functions, so rows are taken in slices: memory is that of SLICE functions.
+    """
+    flat = number(np.frombuffer(b"".join(stack.functions for stack in stacks), "<u8"))
+    lengths = np.array([len(stack.functions) // 8 for stack in stacks], np.int64)
+    starts = lengths.cumsum() - lengths
+    count = max(len(flat.ids), 1)
+    parts = []
+    for rows in _slices(lengths[sums.stack]):
+        stack, value, first = sums.stack[rows], sums.value[rows], sums.group[rows] * count
+        keys = np.repeat(first, lengths[stack]) + flat.codes[ragged_places(starts[stack], lengths[stack])]
+        found, (total,) = _sum(keys, np.repeat(value, lengths[stack]))
+        own = np.zeros(len(found), np.uint64)
+        np.add.at(own, np.searchsorted(found, first + flat.codes[starts[stack]]), value)
+        parts.append((found, own, total))
+    columns = (
+        [np.concatenate(part) for part in zip(*parts, strict=True)] if parts else [np.empty(0, np.int64)] * 3
     )
-    return lambda series: words(codes[series], list(places))
+    distinct, (own, total) = _sum(*columns)
+    group, function = np.divmod(distinct, count)
+    return {**sums.groups.columns(group), "func": flat.ids[function], "self": own, "total": total}
+
+
+def _slices(lengths: I64) -> Iterator[I64]:
+    """The rows that have functions, in runs of some SLICE functions."""
+    rows = np.flatnonzero(lengths)
+    number_of_slice = (lengths[rows].cumsum() - 1) // SLICE
+    return iter(np.split(rows, np.flatnonzero(np.diff(number_of_slice)) + 1)) if len(rows) else iter(())
+
+
+def _sum(keys: I64, *columns: U64) -> tuple[I64, list[U64]]:
+    """As sum_by, for keys that begin anywhere."""
+    if not len(keys):
+        return keys, [np.empty(0, np.uint64) for _ in columns]
+    first = int(keys.min())
+    distinct, sums = sum_by(keys - first, int(keys.max()) - first + 1, *columns)
+    return distinct + first, sums
+
+
+def rows_of_batch(batch: Batch) -> StackRows:
+    """What the hourly roll-ups need of a batch."""
+    rows = batch.rows
+    some = np.flatnonzero(rows.type != ProfileType.IDLE)
+    return StackRows(
+        batch.ts[some],
+        batch.series_ids[batch.series[some]],
+        batch.stack_ids[batch.stack[some]],
+        rows.type[some],
+        rows.value[some],
+        rows.captures[some],
+    )
+
+
+def rows_of_samples(table: pa.Table) -> StackRows:
+    """The same, of a block of table samples."""
+    numbers = {name: place for place, name in enumerate(TYPE_LABELS)}
+    names = table.column("type").cast(pa.string()).to_pylist()
+    type_ = np.array([numbers[name] for name in names], np.uint8)
+    some = np.flatnonzero(type_ != ProfileType.IDLE)
+    columns = {
+        name: table.column(name).to_numpy()[some] for name in ("ts", "series", "stack", "value", "captures")
+    }
+    return StackRows(type=type_[some], **columns)

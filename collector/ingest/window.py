@@ -1,4 +1,4 @@
-"""A window that was admitted: the request's columns as checked numpy arrays."""
+"""A window that was admitted: what names and surrounds it is checked, its columns are still encoded."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from collector.ingest.definitions import Defined
 from fleetprof.losses import DropReason
 
 U8 = npt.NDArray[np.uint8]
@@ -24,22 +25,18 @@ class WindowKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Samples as columns of equal length; row i has the next `offset_count[i]` entries of `offsets`."""
+class Columns:
+    """A window's columns as they came: varints, and the ids little-endian uint64s."""
 
-    series: U32
-    """Place in the window's series_ids."""
-    stack: U32
-    """Place in the window's stack_ids."""
-    type: U8
-    value: U64
-    captures: U32
-    offset_count: U32
-    offsets: U16
-    """10 ms steps from the window's start, each absolute, ascending inside a row."""
-
-    def __len__(self) -> int:
-        return len(self.value)
+    series_ids: bytes
+    stack_ids: bytes
+    series: bytes
+    stack: bytes
+    type: bytes
+    value: bytes
+    captures: bytes
+    offset_count: bytes
+    offsets: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,7 @@ class AgentCost:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One agent's window; every index and bound has been checked."""
+    """One agent's window."""
 
     key: WindowKey
     start_s: int
@@ -64,8 +61,10 @@ class Window:
     cpu_count: int
     cpu_exact: bool
     period_ns: int
-    series_ids: list[int]
-    stack_ids: list[int]
-    rows: Rows
     losses: dict[DropReason, int]
     cost: AgentCost
+    columns: Columns
+    rows: int
+    """How many sample rows the columns hold."""
+    defined: Defined | None
+    """What came with it that the collector may not know."""

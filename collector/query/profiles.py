@@ -9,7 +9,8 @@ from collector.query.asking import Asking
 from collector.query.completeness import Coverage
 from collector.query.definitions import FrameNames, StackFrames, encode_ids, load_stacks, take_ragged
 from collector.query.model import Profile, Query
-from collector.query.sources import Binds, Segment, resolution_of, stack_segments, union_sql
+from collector.query.segments import stack_segments
+from collector.query.sources import Binds, Segment, resolution_of, union_sql
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind
 
 U64 = npt.NDArray[np.uint64]
@@ -68,7 +69,7 @@ def load_profile(
     split_services: bool,
 ) -> Profile:
     """The query's profile with its `max_stacks` heaviest stacks (None: all); the rest is one "(other)"."""
-    segments = stack_segments(query)
+    segments = stack_segments(asking, query)
     sums = load_sums(asking, query, segments)
     kept = sums.take(_heaviest(sums.value, max_stacks))
     rest = int(sums.value.sum()) - int(kept.value.sum())

@@ -16,8 +16,6 @@ from fleetprof.series import KNOWN_LABELS
 
 HOUR_S = 3600
 MINUTE_S = 60
-SAMPLES_ALONE_S = 6 * HOUR_S
-"""Up to this length samples answer within 0.2 s for a service; longer ranges gain from the hourly table."""
 
 ROLLED_UP_LABELS = frozenset({"service", "version", "region"})
 """Labels that the hourly tables keep."""
@@ -44,29 +42,32 @@ class Segment:
     range: TimeRange
 
 
-def split_range(range: TimeRange, step_s: int, table: str) -> list[Segment]:
+def split_range(
+    range: TimeRange, step_s: int, table: str, incomplete: frozenset[int] = frozenset()
+) -> list[Segment]:
     """Whole steps of `range` from the roll-up `table`, the ends that are not on a step from samples.
 
-    So a roll-up gives the very totals that samples give.
+    So a roll-up gives the very totals that samples give. Steps in `incomplete` (their starts) lack rows that
+    samples have, and are answered from samples, too.
     """
     first = -(-range.start_s // step_s) * step_s
     last = range.end_s // step_s * step_s
     if first >= last:
         return [Segment("samples", range)]
-    parts = [
-        Segment("samples", TimeRange(range.start_s, first)),
-        Segment(table, TimeRange(first, last)),
-        Segment("samples", TimeRange(last, range.end_s)),
-    ]
+    gaps = sorted(start_s for start_s in incomplete if first <= start_s < last)
+    parts, reached_s = [], range.start_s
+    for start_s, end_s in _between(first, last, gaps, step_s):
+        parts.append(Segment("samples", TimeRange(reached_s, start_s)))
+        parts.append(Segment(table, TimeRange(start_s, end_s)))
+        reached_s = end_s
+    parts.append(Segment("samples", TimeRange(reached_s, range.end_s)))
     return [part for part in parts if part.range.seconds]
 
 
-def stack_segments(query: Query) -> list[Segment]:
-    """Samples for short ranges and for labels that only they know, else the hourly sums of stacks."""
-    labels = {matcher.label for matcher in query.matchers}
-    if query.range.seconds <= SAMPLES_ALONE_S or not labels <= ROLLED_UP_LABELS:
-        return [Segment("samples", query.range)]
-    return split_range(query.range, HOUR_S, "stack_1h")
+def _between(first: int, last: int, gaps: list[int], step_s: int) -> list[tuple[int, int]]:
+    """The runs of whole steps from `first` to `last` that are not gaps."""
+    starts, ends = [first, *(gap + step_s for gap in gaps)], [*gaps, last]
+    return [(start_s, end_s) for start_s, end_s in zip(starts, ends, strict=True) if start_s < end_s]
 
 
 def resolution_of(segments: list[Segment]) -> str:

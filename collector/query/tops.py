@@ -9,14 +9,8 @@ from collector.query.completeness import Coverage
 from collector.query.definitions import FrameNames
 from collector.query.model import Query, TopRow
 from collector.query.profiles import UNDEFINED_STACK, load_profile
-from collector.query.sources import (
-    HOUR_S,
-    Binds,
-    Segment,
-    segment_condition,
-    split_range,
-    stack_segments,
-)
+from collector.query.segments import function_segments
+from collector.query.sources import Binds, Segment, segment_condition
 from collector.query.tallies import sort_top, top_of
 from fleetprof.frames import UNSAMPLED, Frame, frame_id
 
@@ -29,7 +23,7 @@ def load_top(
     """The `limit` heaviest functions and the sum of everything; the same figures as the full flame graph."""
     by_frame: dict[Frame, tuple[int, int]] = {}
     total = 0
-    for segment in _segments(query):
+    for segment in function_segments(asking, query):
         if segment.table == "func_1h":
             rows, value = _hours(asking, names, query, segment)
         else:
@@ -40,12 +34,6 @@ def load_top(
             by_frame[row.frame] = own + row.self_value, with_calls + row.total_value
     merged = [TopRow(frame, own, with_calls) for frame, (own, with_calls) in by_frame.items()]
     return sort_top(merged, sort)[:limit], total
-
-
-def _segments(query: Query) -> list[Segment]:
-    if len(stack_segments(query)) == 1 and stack_segments(query)[0].table == "samples":
-        return stack_segments(query)
-    return split_range(query.range, HOUR_S, "func_1h")
 
 
 def _from_stacks(asking: Asking, names: FrameNames, query: Query) -> tuple[list[TopRow], int]:

@@ -38,8 +38,9 @@ class Guard:
     def account(self, window: Window, size_bytes: int) -> None:
         """Take a window from the limits of the call's token; raises Later or Refused."""
         if token := CURRENT.get():
-            series, stacks = (np.array(ids, np.uint64) for ids in (window.series_ids, window.stack_ids))
-            self.allowances.take(token, size_bytes, len(window.rows), series, stacks)
+            columns = window.columns
+            series, stacks = (np.frombuffer(ids, "<u8") for ids in (columns.series_ids, columns.stack_ids))
+            self.allowances.take(token, size_bytes, window.rows, series, stacks)
 
     def close(self) -> None:
         """Close the file."""

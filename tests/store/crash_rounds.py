@@ -2,16 +2,19 @@
 
 Each life of the collector is a process of its own:
 
-    python -m tests.store.crash_rounds FOLDER collect [N]   # push what waits; die after N inserts
+    python -m tests.store.crash_rounds FOLDER collect [N]   # push what waits; die after N steps
     python -m tests.store.crash_rounds FOLDER report        # print as JSON what the tables hold
 
-`between` and `anywhere` run such lives: killed at every step of a batch, or at random moments. The value of
-an agent's window s is 4**s on every row, so a sum's digits in base 4 tell how often each window was counted.
+`between` and `anywhere` run such lives: killed at every step of a batch and a roll-up, or at random moments. The
+value of an agent's window s is 4**s on every row, so a sum's digits in base 4 tell how often each window was
+counted.
 """
 
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from collector.ingest import pending
 from collector.ingest.committer import Committer
-from collector.ingest.journal import Journal
+from collector.ingest.journal import Entry, Journal
 from collector.ingest.known import KnownDefinitions
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
@@ -34,22 +38,51 @@ from fleetprof.profile_types import ProfileType
 from fleetprof.v1 import ingest_pb2
 from tests.store.pushes import Row, push_request, recent_window_s
 
+JOURNAL = "journal"
 WINDOWS = 20
 AGENTS = 3
-TABLES = 9
+STEPS = 17
+"""Of a batch and its roll-up: two to note, eight and three inserts, two to note, two to forget."""
+
+
+class Steps:
+    """Ends the process with SIGKILL instead of the step after the n-th."""
+
+    left: int | None = None
+
+    def __call__(self) -> None:
+        if self.left is not None:
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+
+
+step = Steps()
 
 
 class DyingStore(ChdbStore):
-    """Ends the process with SIGKILL instead of the insert after the n-th."""
-
-    inserts_left: int | None = None
+    """Each insert is a step."""
 
     def insert(self, table: str, block: Any, token: str) -> None:
-        if self.inserts_left is not None:
-            if not self.inserts_left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.inserts_left -= 1
+        step()
         super().insert(table, block, token)
+
+
+class DyingJournal(Journal):
+    """Noting an entry is a step, having noted it another, and forgetting it."""
+
+    def write(self, *arguments: Any, **more: Any) -> Entry:
+        step()
+        entry = super().write(*arguments, **more)
+        step()
+        return entry
+
+    def _forget(self, number: int) -> None:
+        step()
+        super()._forget(number)
+
+
+chance = random.Random()
 
 
 def rows(sequence: int) -> list[Row]:
@@ -97,11 +130,12 @@ def collect(folder: Path, die_after: int | None) -> None:
         for line in acks.read_text().splitlines():
             agent, sequence = map(int, line.split())
             done[agent] = max(done[agent], sequence)
+    pending.ROLLUP_S = chance.choice([0.0, 0.0, 60.0])  # after each batch, or at the end
     store = DyingStore(folder / "data")
     migrate(store)
-    store.inserts_left = die_after
+    step.left = die_after
     known, ledger = KnownDefinitions(store), LossLedger()
-    committer = Committer(store, Journal(folder / "data" / "journal"), known, ledger, linger_s=0.002)
+    committer = Committer(store, DyingJournal(folder / "data" / JOURNAL), known, ledger, linger_s=0.002)
     pipeline = Pipeline(known, committer, ledger, Limits())
     print("ready", flush=True)
     with acks.open("a") as file:
@@ -129,16 +163,15 @@ def life(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def between(folder: Path) -> int:
-    """Kill a collector after each insert of a batch, and before the first; returns how many were killed."""
-    lives = (life(folder, "collect", str(inserts)) for inserts in range(TABLES + 1))
+    """Kill a collector after each step of a batch and its roll-up; returns how many were killed."""
+    lives = (life(folder, "collect", str(steps)) for steps in range(STEPS))
     return sum(each.wait(60) == -signal.SIGKILL for each in lives)
 
 
 def anywhere(folder: Path, rounds: int) -> int:
     """Kill a collector at random moments after it began to take windows; returns how many were killed."""
     killed = 0
-    chance = random.Random()
-    for _ in range(rounds):
+    for number in range(rounds):
         with life(folder, "collect") as each:
             assert each.stdout
             each.stdout.readline()
@@ -147,7 +180,26 @@ def anywhere(folder: Path, rounds: int) -> int:
             except subprocess.TimeoutExpired:
                 each.kill()
             killed += each.wait(60) == -signal.SIGKILL
+        if number % 2:
+            lose_power(folder)
     return killed
+
+
+def lose_power(folder: Path) -> int:
+    """Take parts away that were not forced to disk when a collector was killed; returns how many.
+
+    Those are at most the parts that came after the journal's oldest entry was noted.
+    """
+    headers = Journal(folder / "data" / JOURNAL).headers()
+    lost = 0
+    for table in folder.glob("data/clickhouse/data/default/*"):
+        for part in table.iterdir() if headers else ():
+            numbers = re.fullmatch(r"\w+?_(\d+)_(\d+)_(\d+)", part.name)
+            newer = numbers and int(numbers[1]) > headers[0].newest_blocks.get(table.name, 0)
+            if newer and table.name in headers[0].newest_blocks and chance.random() < 0.5:
+                shutil.rmtree(part)
+                lost += 1
+    return lost
 
 
 def finish(folder: Path) -> dict[str, Any]:
@@ -179,7 +231,7 @@ def report(folder: Path) -> dict[str, Any]:
     }
     found = {"sums": sums, "differences": [str(each) for each in differences(store)]}
     store.close()
-    return found | {"left": [path.name for path in (folder / "data" / "journal").iterdir()]}
+    return found | {"left": [path.name for path in (folder / "data" / JOURNAL).glob("*.*")]}
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def test_run_check_and_a_restart(tmp_path: Path) -> None:
 
 
 def test_migrate(tmp_path: Path) -> None:
-    assert run("migrate", "--dry-run", "--data", tmp_path).stdout.startswith("would apply 0001_first\n")
+    assert "0001_first\n" in run("migrate", "--dry-run", "--data", tmp_path).stdout
     assert run("migrate", "--data", tmp_path).stdout.startswith("applied 0001_first\n")
     assert run("migrate", "--data", tmp_path).stdout == "The schema is up to date.\n"
 

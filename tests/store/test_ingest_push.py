@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from collector.ingest import committer as committing
+from collector.ingest import writer as writing
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions
@@ -21,7 +21,7 @@ from collector.ingest.refusal import Later
 from collector.pipeline import Pipeline
 from collector.server import SERVICE, Running, serve
 from collector.store.chdb import ChdbStore
-from collector.store.consistency import differences
+from collector.store.consistency import Difference, differences
 from collector.store.errors import StoreBusy, StoreError
 from fleetprof.errors import UnavailableError
 from fleetprof.frames import frame_id
@@ -50,6 +50,11 @@ class Ingest:
             store, Journal(folder / "journal"), self.known, self.ledger, linger_s=0.001
         )
         self.pipeline = Pipeline(self.known, self.committer, self.ledger, LIMITS)
+
+    def differences(self, service: str) -> list[Difference]:
+        """Where the service's roll-ups are not the sums of its samples."""
+        assert self.committer.flush()
+        return [each for each in differences(self.store) if each.service == service]
 
     def push(self, request: ingest_pb2.PushRequest) -> ingest_pb2.PushResponse:
         return self.pipeline.push(request.SerializeToString())
@@ -105,6 +110,7 @@ def test_a_window_is_in_every_table(ingest: Ingest, service: str) -> None:
         ("cpu", 130, 2), ("idle", 50, 0), ("offcpu", 7, 1), ("runq", 5, 0)]  # fmt: skip
     offsets = ask("SELECT offsets FROM samples WHERE service = %(service)s AND value = 100", service)
     assert offsets[0][0].tolist() == [0, 3, 3, 999]
+    assert ingest.committer.flush()
     assert ask("SELECT type, version, sum(value), count() FROM stack_1h WHERE service = %(service)s"
                " GROUP BY type, version ORDER BY type", service) == [
         ("cpu", "1.2", 130, 2), ("offcpu", "1.2", 7, 1), ("runq", "1.2", 5, 1)]  # fmt: skip
@@ -126,12 +132,13 @@ def test_a_window_is_in_every_table(ingest: Ingest, service: str) -> None:
         (f"host-{service}", 5, 1)]  # fmt: skip
     losses = "SELECT origin, reason, count FROM losses WHERE host = concat('host-', %(service)s)"
     assert ask(losses, service) == [("agent", "ring_full", 4)]
-    assert not [each for each in differences(ingest.store) if each.service == service]
+    assert not ingest.differences(service)
 
 
 def test_versions_of_a_service_in_one_window(ingest: Ingest, service: str) -> None:
     rows = [Row("a;main", 4**n, labels={"version": str(n), "region": str(n % 2)}) for n in range(4)]
     assert ingest.push(push_request(rows, labels(service), agent_id=service)).status == ACCEPTED
+    assert ingest.committer.flush()
     for table, value in (("stack_1h", "value"), ("func_1h", "self")):
         sql = f"SELECT version, region, sum({value}) FROM {table} WHERE service = %(service)s"
         found = ingest.rows(f"{sql} GROUP BY version, region ORDER BY version", service)
@@ -150,7 +157,7 @@ def test_check_finds_a_roll_up_that_is_not_the_sum(ingest: Ingest, service: str)
         "captures": [0],
     }
     ingest.store.insert("series_1m", wrong, "")
-    found = [each for each in differences(ingest.store) if each.service == service]
+    found = ingest.differences(service)
     assert [(each.table, each.samples, each.rollup) for each in found] == [("series_1m", 0, 3)]
 
 
@@ -216,7 +223,7 @@ def test_windows_of_two_days_in_one_batch(ingest: Ingest, service: str) -> None:
         assert {answer.status for answer in threads.map(ingest.push, requests)} == {ACCEPTED}
     expected = sum(4**n for n in range(len(requests)))
     assert ingest.rows("SELECT sum(value) FROM samples WHERE service = %(service)s", service) == [(expected,)]
-    assert not [each for each in differences(ingest.store) if each.service == service]
+    assert not ingest.differences(service)
 
 
 def test_a_store_that_fails_in_between_gets_the_batch_once(
@@ -224,7 +231,7 @@ def test_a_store_that_fails_in_between_gets_the_batch_once(
 ) -> None:
     """Inserts fail before and after they were committed; each table has the rows once in the end."""
     insert, failures = ingest.store.insert, ["samples", "stack_1h", "series_1m", "windows"]
-    monkeypatch.setattr(committing, "_FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(writing, "_FIRST_RETRY_S", 0.001)
 
     def flaky(table: str, block: Any, token: str) -> None:
         fail = table in failures
@@ -241,6 +248,7 @@ def test_a_store_that_fails_in_between_gets_the_batch_once(
         [Row("a;main", 9), Row("", 5, ProfileType.IDLE)], labels(service), agent_id=service
     )
     assert ingest.push(request).status == ACCEPTED
+    assert ingest.committer.flush()
     assert not failures
     for table in ("samples", "series_1m", "stack_1h"):
         value = ingest.rows(f"SELECT sum(value) FROM {table} WHERE service = %(service)s", service)

@@ -14,6 +14,8 @@ from collector.ingest.admission import admit, receive
 from collector.ingest.definitions import decode_definitions
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused
+from collector.ingest.rows import Rows, decode_rows
+from collector.ingest.window import Window
 from fleetprof.frames import frame_id, stack_id
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import ProfileType
@@ -34,18 +36,25 @@ Change = Callable[[ingest_pb2.PushRequest], object]
 
 def check(request: ingest_pb2.PushRequest) -> None:
     """All that the pipeline checks before it looks at what it knows."""
-    received = receive(request.SerializeToString(), LIMITS)
-    admit(received, LIMITS, time.time())
-    decode_definitions(received.definitions, LIMITS)
+    decode(request.SerializeToString())
+
+
+def decode(data: bytes) -> tuple[Window, Rows]:
+    window = admit(receive(data, LIMITS), LIMITS, time.time())
+    rows, refused = decode_rows([window], LIMITS)
+    for why in refused.values():
+        raise why
+    return window, rows
 
 
 def test_a_good_window_keeps_its_columns() -> None:
-    window = admit(push_request(ROWS, LABELS, sequence=3, losses={1: 2}), LIMITS, time.time())
+    window, rows = decode(push_request(ROWS, LABELS, sequence=3, losses={1: 2}).SerializeToString())
     assert window.key == ("agent-1", 7, 3)
-    assert window.rows.value.tolist() == [5, 9, 6]
-    assert window.rows.type.tolist() == [1, 4, 1]
-    assert window.rows.offset_count.tolist() == [4, 0, 1]
-    assert window.rows.offsets.tolist() == [0, 7, 7, 999, 3]
+    assert window.rows == 3
+    assert rows.value.tolist() == [5, 9, 6]
+    assert rows.type.tolist() == [1, 4, 1]
+    assert rows.offset_count.tolist() == [4, 0, 1]
+    assert rows.offsets.tolist() == [0, 7, 7, 999, 3]
     assert window.losses == {DropReason.RING_FULL: 2}
 
 
@@ -155,7 +164,7 @@ def test_what_breaks_the_contract_is_refused(reason: DropReason, change: Change)
 @example(b"")
 def test_random_bytes_are_refused_with_a_reason(data: bytes) -> None:
     with pytest.raises(Refused):
-        admit(receive(data, LIMITS), LIMITS, time.time())
+        decode(data)
 
 
 GOOD = push_request(ROWS, LABELS).SerializeToString()
@@ -166,9 +175,7 @@ def test_a_damaged_request_is_taken_or_refused_but_never_fails(place: int, byte:
     data = bytearray(GOOD)
     data[place] = byte
     with contextlib.suppress(Refused):
-        request = receive(bytes(data[: len(data) - cut]), LIMITS)
-        admit(request, LIMITS, time.time())
-        decode_definitions(request.definitions, LIMITS)
+        decode(bytes(data[: len(data) - cut]))
 
 
 def test_too_many_bytes_are_refused() -> None:

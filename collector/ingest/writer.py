@@ -1,0 +1,219 @@
+"""Puts batches into the store's tables, each once, and rolls them up: journal.py says how nothing is lost.
+
+note in the journal → insert into each table → keep the rows for the roll-up → … → note the roll-up → insert it →
+sync → forget the entries. What is in the journal is retried until the store takes it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from collector.ingest.batch import Batch
+from collector.ingest.blocks import Blocks
+from collector.ingest.definitions import EMPTY_STACK
+from collector.ingest.journal import Entry, Header, Journal
+from collector.ingest.known import load_series, load_stacks
+from collector.ingest.marks import TABLE as MARKS
+from collector.ingest.marks import Marks
+from collector.ingest.pending import ROLLUP_ROWS, PendingRollups, hours_of
+from collector.ingest.recovery import load_present_blocks
+from collector.ingest.rollups import rows_of_batch, rows_of_samples
+from collector.ingest.written import DAY_S
+from collector.store.columns import to_table
+from collector.store.errors import StoreBusy, StoreError
+from collector.store.interface import Block, Store
+
+log = logging.getLogger("fleetprof.ingest")
+
+_FIRST_RETRY_S = 0.25
+_LONGEST_RETRY_S = 10.0
+
+
+class Writer:
+    """The only writer of the tables of samples and definitions. Belongs to one thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        abandon: threading.Event,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Finish what a crash interrupted; raises StoreError, OSError.
+
+        `abandon` ends retries, `failed` is called with each insert that the store did not take.
+        """
+        self._store, self._journal = store, journal
+        self._abandon, self._failed = abandon, failed
+        self._marks = Marks(store, journal.owner())
+        self.pending = PendingRollups()
+        self._settling = ThreadPoolExecutor(1, thread_name_prefix="settle")
+        self._recover()
+
+    def write(self, blocks: Blocks, batch: Batch | None, start_s: int) -> bool:
+        """Store a batch's blocks, which are of the day of `start_s`; false when abandoned before.
+
+        Raises StoreError or OSError when the batch could not be noted: then nothing of it is stored.
+        """
+        if self.pending.rows > 4 * ROLLUP_ROWS:
+            raise StoreBusy(0, "Roll-ups cannot be stored, and no more rows can wait for theirs.")
+        rows = rows_of_batch(batch) if batch else None
+        hours = hours_of(rows) if rows else set()
+        entry = self._note({MARKS: self._marks.to_mark(hours), **blocks})
+        if entry is None:
+            return True
+        self._marks.marked(hours)
+        if rows and batch:
+            series = dict(zip(batch.series_ids.tolist(), batch.all_series, strict=True))
+            stacks = dict(zip(batch.stack_ids.tolist(), batch.all_stacks, strict=True))
+            self.pending.add(entry.number, start_s, rows, series, stacks)
+        else:
+            self.pending.add_entry(entry.number, start_s)
+        return self._store_entry(entry)
+
+    def roll_up(self, everything: bool = False) -> bool:
+        """Store the roll-ups that are due, or all; false when some could not be noted, and wait on."""
+        clear = self._marks.hours if everything else self._marks.ended()
+        idle = {hour // DAY_S for hour in clear} - self.pending.days()
+        try:
+            for day in sorted(idle.union(self.pending.due(everything))):
+                self._roll_up_day(day, {hour for hour in clear if hour // DAY_S == day})
+        except (OSError, StoreError) as error:
+            log.error("Cannot store roll-ups yet: %s", error)
+            self._failed()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Wait until the journal is tidy."""
+        self._settling.shutdown()
+        self._journal.close()
+
+    def _roll_up_day(self, number: int, clear: set[int]) -> None:
+        """Store a day's roll-ups, and clear the marks of the hours `clear`."""
+        day = self.pending.of_day(number)
+        blocks, entries = (day.blocks(), day.entries) if day else ({}, [])
+        entry = self._note({**blocks, MARKS: self._marks.to_clear(clear)}, entries)
+        self._marks.cleared(clear)
+        self.pending.done(number)
+        if entry is None:
+            self._settle(entries)
+        elif self._store_entry(entry):
+            self._settle(entries, [entry.number])
+
+    def _note(self, blocks: Mapping[str, Block], covers: list[int] | None = None) -> Entry | None:
+        """Note the blocks that have rows in the journal; None when there are none."""
+        tables = {name: to_table(block, self._store.schema(name)) for name, block in blocks.items()}
+        tables = {name: table for name, table in tables.items() if table.num_rows}
+        return self._journal.write(self._store.newest_blocks(), tables, covers or ()) if tables else None
+
+    def _store_entry(self, entry: Entry) -> bool:
+        """Insert until all tables have it; false when abandoned before."""
+        retry_s, done = _FIRST_RETRY_S, set[str]()
+        while True:
+            try:
+                self._insert(entry, done)
+                return True
+            except StoreError as error:
+                log.error("Cannot store a batch yet, retrying: %s", error)
+                self._failed()
+            if self._abandon.wait(retry_s):
+                return False
+            retry_s = min(2 * retry_s, _LONGEST_RETRY_S)
+
+    def _insert(self, entry: Entry, done: set[str]) -> None:
+        """Insert into the tables that are not `done`; on failure looks first what the store has."""
+        if done:
+            done |= load_present_blocks(self._store).tables_with(entry.header, None)
+        for name, table in entry.tables.items():
+            if name not in done:
+                done.add("")  # from here on, something may be there
+                self._store.insert(name, table, f"{entry.header.token}-{name}")
+                done.add(name)
+
+    def _settle(self, first: list[int], then: list[int] | None = None) -> None:
+        def settle() -> None:
+            try:
+                self._journal.settle(sorted(first), sorted(then or []))
+            except OSError as error:
+                log.error("Cannot tidy the journal, which the next start does: %s", error)
+
+        self._settling.submit(settle)
+
+    def _recover(self) -> None:
+        """Bring every entry into all tables, and keep for the roll-up what none covers yet.
+
+        Entries that complete another one go when that one goes, and after it: without them it would look
+        incomplete again.
+        """
+        headers = self._journal.headers()
+        if not headers:
+            return
+        log.info("Finishing %d batches, which were interrupted.", len(headers))
+        present = load_present_blocks(self._store)
+        covered = {number for header in headers for number in header.covers}
+        completed = {header.completes for header in headers}
+        chains: dict[int, list[int]] = {}
+        first_of: dict[int, int] = {}
+        for entry, following in zip(self._journal.entries(headers), [*headers[1:], None], strict=True):
+            first = first_of[entry.number] = first_of.get(entry.header.completes, entry.number)
+            chain = chains.setdefault(first, [])
+            chain.append(entry.number)
+            missing = entry.header.lengths.keys() - present.tables_with(entry.header, following)
+            if missing and entry.number not in completed:
+                chain += self._complete(entry, missing)
+        kept = {header.number for header in headers if _to_roll_up(header, covered)}
+        for entry in self._journal.entries([header for header in headers if header.number in kept]):
+            self._keep(entry, chains[entry.number])
+        rest = {first: chain for first, chain in chains.items() if first not in kept}
+        self._settle(
+            [number for first, chain in rest.items() if first in covered for number in chain],
+            [number for first, chain in rest.items() if first not in covered for number in chain],
+        )
+
+    def _complete(self, entry: Entry, missing: set[str]) -> list[int]:
+        """Insert what tables lack of an entry, as an entry of its own where the store knows blocks by number."""
+        tables = {name: table for name, table in entry.tables.items() if name in missing}
+        newest = self._store.newest_blocks()
+        if not newest:  # the token tells, or nothing is there yet
+            self._insert(entry, set())
+            return []
+        again = self._journal.write(newest, tables, completes=entry.number)
+        self._insert(again, set())
+        return [again.number]
+
+    def _keep(self, entry: Entry, chain: list[int]) -> None:
+        """Keep an interrupted entry's rows for the roll-up; `chain`: it and what completes it."""
+        samples = entry.tables["samples"]
+        rows = rows_of_samples(samples)
+        start_s = int(samples.column("ts")[0].as_py())
+        services = samples.column("service").cast(pa.string()).unique().to_pylist()
+        series = load_series(self._store, np.unique(rows.series).tolist(), start_s)
+        stacks = load_stacks(self._store, services, np.unique(rows.stack).tolist())
+        stacks[0] = EMPTY_STACK
+        self._marks.marked(hours_of(rows))
+        self.pending.add(chain[0], start_s, rows, series, stacks)
+        for number in chain[1:]:
+            self.pending.add_entry(number, start_s)
+
+
+def finish(store: Store, journal: Journal) -> bool:
+    """Bring what a crash left in the journal into all tables, roll-ups included; false when not all could be.
+
+    Raises StoreError and OSError.
+    """
+    writer = Writer(store, journal, threading.Event())
+    try:
+        return writer.roll_up(everything=True)
+    finally:
+        writer.close()
+
+
+def _to_roll_up(header: Header, covered: set[int]) -> bool:
+    """Whether the entry's samples are still to be rolled up."""
+    samples = "samples" in header.lengths and not header.completes
+    return samples and header.number not in covered and "stack_1h" not in header.lengths
