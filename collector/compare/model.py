@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collector.compare.design import Design
+from collector.compare.estimate import LEVEL, quantile
 from collector.compare.evidence import Evidence
 from collector.compare.units import Clusters, Unit
 from collector.query.model import Completeness, Query
@@ -82,6 +83,16 @@ class Effects:
     tested: Mask
     """False where there are too few samples to tell anything."""
     significant: Mask
+
+    @property
+    def net_low(self) -> F8:
+        """Lower end of the 95 % interval of `net`; NaN where there are too few clusters."""
+        return self.net - quantile((1 + LEVEL) / 2, self.df) * self.net_se
+
+    @property
+    def net_high(self) -> F8:
+        """Its upper end."""
+        return self.net + quantile((1 + LEVEL) / 2, self.df) * self.net_se
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from collector.compare.diff_export import diff_folded, diff_pprof
 from collector.compare.diff_flame import diff_flame, diff_wire
-from collector.compare.model import Arm, Comparison, CpuChange, Effects, Method
+from collector.compare.model import Arm, Comparison, CpuChange, Effects, Method, Shift
+from collector.compare.regressions import find_regressions
 from collector.query.model import Json, Profile, Query
 from collector.query.querier import Querier
 from collector.query.selector import format_selector
@@ -45,6 +46,9 @@ def diff_json(comparison: Comparison, profiles: tuple[Profile, Profile], shape: 
         "method": _method_json(comparison.method),
         "cpu": _cpu_json(comparison.cpu),
         **_movers(comparison, shape.limit),
+        "shifts": [
+            _shift_json(shift) for shift in find_regressions(comparison, q=comparison.method.q).shifts
+        ],
         "flame": diff_wire(diff_flame(*profiles, shape.min_share, shape.root or None)),
     }
 
@@ -93,21 +97,21 @@ def _movers(comparison: Comparison, limit: int) -> Json:
     moved = own.significant | total.significant
     size = np.maximum(np.abs(own.delta), np.abs(total.delta))
     order = np.lexsort((-size, ~moved))
+    rows = order[:limit]
+    parts = zip(rows.tolist(), _effects_json(own, rows), _effects_json(total, rows), strict=True)
     return {
-        "movers": [_mover(comparison, row) for row in order[:limit].tolist()],
+        "movers": [
+            {
+                **_frame_json(comparison.frames[row]),
+                "significant": bool(moved[row]),
+                "self": of_self,
+                "total": of_total,
+            }
+            for row, of_self, of_total in parts
+        ],
         "functions": len(order),
         "moved": int(moved.sum()),
         "noise": int((~moved).sum()),
-    }
-
-
-def _mover(comparison: Comparison, row: int) -> Json:
-    frame = comparison.frames[row]
-    return {
-        **_frame_json(frame),
-        "significant": bool(comparison.own.significant[row] or comparison.total.significant[row]),
-        "self": _effect_json(comparison.own, row),
-        "total": _effect_json(comparison.total, row),
     }
 
 
@@ -121,14 +125,23 @@ def _frame_json(frame: Frame) -> Json:
     }
 
 
-_FIELDS = ("a", "b", "delta", "low", "high", "net", "p", "q", "detectable")
+def _shift_json(shift: Shift) -> Json:
+    return {
+        "source": _frame_json(shift.source),
+        "target": _frame_json(shift.target),
+        "amount": number(shift.amount),
+        "net": number(shift.net),
+    }
 
 
-def _effect_json(effects: Effects, row: int) -> dict[str, Any]:
-    found: dict[str, Any] = {name: number(float(getattr(effects, name)[row])) for name in _FIELDS}
-    found["tested"] = bool(effects.tested[row])
-    found["significant"] = bool(effects.significant[row])
-    return found
+_FIELDS = ("a", "b", "delta", "low", "high", "net", "net_low", "net_high", "p", "q", "detectable")
+
+
+def _effects_json(effects: Effects, rows: npt.NDArray[np.int64]) -> list[Json]:
+    """The effects of `rows`, in their order."""
+    columns = {name: [number(value) for value in getattr(effects, name)[rows].tolist()] for name in _FIELDS}
+    columns |= {name: getattr(effects, name)[rows].tolist() for name in ("tested", "significant")}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def number(value: float) -> float | None:

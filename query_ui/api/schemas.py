@@ -157,12 +157,16 @@ _EFFECT = record(
     low=described(_MAYBE, "95 % interval of delta, from variation between clusters."),
     high=_MAYBE,
     net=described(_MAYBE, "The change without the factor that all functions have in common."),
+    net_low=described(_MAYBE, "95 % interval of net."),
+    net_high=_MAYBE,
     p=described(_MAYBE, "Of no change beyond the smallest effect."),
     q=described(_MAYBE, "False discovery rate at which it counts as changed."),
     detectable=described(_MAYBE, "Smallest change that would have been seen with a chance of 80 %."),
     tested=described(BOOLEAN, "False: too few samples to tell."),
     significant=BOOLEAN,
 )
+
+_FUNCTION = record("A function.", name=TEXT, kind=TEXT, mapping=TEXT, location=TEXT)
 
 _ARM = record(
     "One side.",
@@ -216,6 +220,15 @@ DIFF = record(
             significant=BOOLEAN,
             self=_EFFECT,
             total=_EFFECT,
+        )
+    ),
+    shifts=many(
+        record(
+            "Cost that moved from one function to a related one, as by a rename: no regression.",
+            source=_FUNCTION,
+            target=_FUNCTION,
+            amount=described(NUMBER, "How much the target grew."),
+            net=described(NUMBER, "What both grew together."),
         )
     ),
     functions=INTEGER,

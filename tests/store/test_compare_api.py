@@ -73,7 +73,30 @@ def test_movers_come_first_and_noise_last(client: FlaskClient) -> None:
     assert flags == sorted(flags, reverse=True)
     leaf = diff["movers"][names.index("leaf3")]["self"]
     assert leaf["low"] < 1.5 / 10.5 - 0.1 < leaf["high"]
+    # Of the common factor's uncertainty net has a part of its own; ten equal functions leave it near to delta.
+    assert leaf["net_low"] < leaf["net"] < leaf["net_high"]
+    assert leaf["net_low"] < 0.05 * 1.05 < leaf["net_high"]
     assert diff["functions"] == diff["moved"] + diff["noise"] == len(names)
+
+
+def test_cost_that_moved_is_told(store: ChdbStore) -> None:
+    """As by a rename: what one function lost another gained."""
+    service = f"{SERVICE}-moved"
+    random = np.random.default_rng(22)
+    spells = []
+    for version in "12":
+        for number in range(6):
+            found = stacks(random)
+            if version == "2":
+                found["leaf1_fast;handler1;main"] = found.pop("leaf1;handler1;main")
+            spells.append(Spell(f"h{version}{number}", version, START_S, NOW_S, found))
+    insert_spells(store, service, spells)
+    client = create_app(Querier(store), UiConfig(now=lambda: NOW_S)).test_client()
+    sides = {f"{side}_query": f'service="{service}",version="{v}"' for side, v in (("a", "1"), ("b", "2"))}
+    (shift,) = get(client, "diff", **sides).json["shifts"]
+    assert (shift["source"]["name"], shift["target"]["name"]) == ("leaf1", "leaf1_fast")
+    assert shift["amount"] == pytest.approx(0.1, abs=0.01)
+    assert abs(shift["net"]) < 0.01
 
 
 def test_files_for_other_tools(client: FlaskClient) -> None:
