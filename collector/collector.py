@@ -11,7 +11,6 @@ from collector.agents.service import AgentService
 from collector.alerts.service import AlertService, wanted
 from collector.config import CollectorConfig
 from collector.exposure import push_exposure
-from collector.exposure import push_exposure
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions
@@ -157,10 +156,6 @@ class Collector:
             if self._metrics_server:
                 self._metrics_server.close()
             raise
-        if warning := push_exposure(
-            config.grpc.host, config.tls().on, config.tls_client_ca is not None, guard is not None
-        ):
-            log.warning("%s", warning)
         if warning := push_exposure(
             config.grpc.host, config.tls().on, config.tls_client_ca is not None, guard is not None
         ):
