@@ -31,7 +31,7 @@ def parse_json(data: bytes, message: M, ignore_unknown: bool) -> M:
     if len(data) > JSON_BYTES:
         raise Refused(DropReason.TOO_LARGE, f"The JSON body has more than {JSON_BYTES} bytes.")
     try:
-        found = json.loads(data)
+        found = json.loads(data, object_pairs_hook=_each_once)
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError, too
         raise malformed("The body is not JSON.") from None
     if not isinstance(found, dict):
@@ -44,6 +44,14 @@ def parse_json(data: bytes, message: M, ignore_unknown: bool) -> M:
         why = field[0] if field else str(error)[:200]
         raise malformed(f"The JSON body is not of type {message.DESCRIPTOR.name}: {why}.") from None
     return message
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; readers disagree about one with a name twice, so it is refused."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
 
 
 def _hex_to_base64(whole: Any) -> None:

@@ -1,0 +1,51 @@
+"""A short run of each receiver, and proof that the checks notice what they are there for."""
+
+import random
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from collector.receivers import windows
+from collector.receivers.foreign import Foreign, Row
+from tests.fuzz.mutate import Mutator, scan
+from tests.fuzz.run import run
+from tests.fuzz.seeds import RECEIVERS, seeds_of
+from tests.fuzz.targets import Bench, Wrong, target_of
+
+INPUTS = 1000
+
+
+@pytest.mark.parametrize("receiver", RECEIVERS)
+def test_mutated_requests(receiver: str) -> None:
+    found = run(receiver, INPUTS, seed=uuid.uuid4().int & 0xFFFFFFFF)
+    assert found.inputs / 50 < found.taken < found.inputs * 0.9, "mutations are too wild or too tame"
+
+
+def test_mutations_are_of_fields() -> None:
+    (seed, *_) = seeds_of("otlp-traces")
+    mutator = Mutator(random.Random(1), [seed], structured=True, packed=False)
+    inputs = [mutator.next() for _ in range(500)]
+    assert len(set(inputs)) > 400
+    whole = sum(bool(scan(data, 0, len(data))) for data in inputs)
+    assert whole > 200
+
+
+@pytest.mark.parametrize("receiver", ["pprof", "folded", "otlp-profiles", "pyroscope"])
+def test_a_value_that_was_not_sent_is_noticed(receiver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make: Callable[..., Any] = windows._by_window  # type: ignore[attr-defined]
+
+    def twice(profile: Foreign, now_s: float) -> dict[int, list[Row]]:
+        return {at: [row for row in rows for _ in range(2)] for at, rows in make(profile, now_s).items()}
+
+    monkeypatch.setattr(windows, "_by_window", twice)
+    with pytest.raises(Wrong, match="Values"):
+        target_of(receiver, Bench())(seeds_of(receiver)[0])
+
+
+def test_a_name_that_was_not_sent_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = windows.fit_frame
+    monkeypatch.setattr(windows, "fit_frame", lambda frame: fit(frame)._replace(function="invented"))
+    with pytest.raises(Wrong, match="invented"):
+        target_of("pprof", Bench())(seeds_of("pprof")[0])
