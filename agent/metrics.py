@@ -18,7 +18,10 @@ from fleetprof.setting_kinds import Address
 
 
 class AgentMetrics(Collector):
-    """Reads the figures when it is asked. `waiting` is the number of windows in the queue."""
+    """Reads the figures when it is asked.
+
+    `waiting` are all windows to be sent, `on_disk` those of them on disk, and their bytes.
+    """
 
     def __init__(
         self,
@@ -26,8 +29,10 @@ class AgentMetrics(Collector):
         totals: Callable[[], Totals],
         waiting: Callable[[], int],
         acknowledged: Callable[[], Acknowledged],
+        on_disk: Callable[[], tuple[int, int]],
     ) -> None:
         self._backend = backend
+        self._on_disk = on_disk
         self._totals, self._waiting, self._acknowledged = totals, waiting, acknowledged
 
     def collect(self) -> Iterator[Metric]:
@@ -48,6 +53,9 @@ class AgentMetrics(Collector):
         yield _counter("windows_closed", "Windows of 10 s that were closed.", totals.windows)
         yield _counter("windows_acknowledged", "Windows that the collector took.", done.windows)
         yield _gauge("queue_windows", "Windows that wait to be acknowledged.", self._waiting())
+        windows, size_bytes = self._on_disk()
+        yield _gauge("spool_windows", "Those of them that wait on disk.", windows)
+        yield _gauge("spool_bytes", "Disk space of the windows that wait there.", size_bytes)
         yield _gauge(
             "last_push_timestamp_seconds", "When the collector took a window last; 0: never.", done.at_s
         )

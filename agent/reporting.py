@@ -87,6 +87,7 @@ class Reporting:
             self._totals.read,
             lambda: self._shipper.waiting,
             lambda: self._shipper.acknowledged,
+            lambda: (self._shipper.on_disk, self._shipper.disk_bytes),
         )
         server = MetricsServer(address, metrics)
         log.info("Serving metrics on http://%s/metrics.", address._replace(port=server.port))

@@ -93,6 +93,11 @@ class Shipper:
         return self._backlog.waiting if self._backlog else 0
 
     @property
+    def disk_bytes(self) -> int:
+        """Bytes of the windows on disk."""
+        return self._backlog.size_bytes if self._backlog else 0
+
+    @property
     def acknowledged(self) -> Acknowledged:
         """What the collector has taken so far."""
         return self._pusher.acknowledged

@@ -4,8 +4,8 @@ A folder of numbered files of about SEGMENT_BYTES. Appending goes to the newest,
 goes when all of it was taken, so that after a crash what was taken since may come again. Past the limit the
 oldest file is dropped whole, and its payloads are counted. Nothing is made on disk before the first append.
 
-Belongs to one thread; `waiting` may be read from any. One process at a time has the folder (a lock), others get
-OSError.
+Belongs to one thread; `waiting` and `size_bytes` may be read from any. One process at a time has the folder
+(a lock), others get OSError.
 """
 
 import errno
@@ -50,14 +50,11 @@ class Spool:
         self._losses = Losses()
         self.waiting = 0
         """Payloads that were not taken yet."""
+        self.size_bytes = 0
+        """Bytes on disk."""
         if folder.is_dir():
             self._take_lock()
             self._find()
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes on disk."""
-        return sum(segment.size_bytes for segment in self._segments)
 
     def append(self, payload: bytes) -> None:
         """Keep `payload` as the newest; drops the oldest past the limit. Durable after `sync`.
@@ -130,6 +127,7 @@ class Spool:
                 self._segments.append(_Segment(path, path.stat().st_size, count(path)))
                 self._next = int(path.stem) + 1
         self.waiting = sum(segment.waiting for segment in self._segments)
+        self.size_bytes = sum(segment.size_bytes for segment in self._segments)
 
     def _begin(self) -> None:
         """Open a new file. Its name is made durable with it."""
@@ -158,9 +156,11 @@ class Spool:
                 os.truncate(segment.path, segment.size_bytes)
             else:
                 self._segments.pop()
+                self.size_bytes -= segment.size_bytes
                 segment.path.unlink()
             raise
         segment.size_bytes += len(data)
+        self.size_bytes += len(data)
 
     def _seal(self) -> None:
         """Write no more to the newest file."""
@@ -204,5 +204,6 @@ class Spool:
             self._close_file()
         segment = self._segments.popleft()
         self.waiting -= segment.waiting
+        self.size_bytes -= segment.size_bytes
         self._loaded = None
         segment.path.unlink(missing_ok=True)

@@ -117,7 +117,7 @@ class Allowances:
     def _more(self, token: Token, limit: Limit, known: Distinct, ids: Ids) -> Distinct:
         most = self._allowance.series_per_hour if limit is Limit.SERIES else self._allowance.stacks_per_hour
         more = known.after(ids)
-        if more is not known and more.count > most:
+        if more is not known and round(more.count) > most:
             self.breaches[limit] += 1
             what = limit.split("_")[0]
             reason = DropReason.SERIES_LIMIT if limit is Limit.SERIES else DropReason.STACK_LIMIT

@@ -132,7 +132,9 @@ def test_the_collectors_metrics(tmp_path: Path) -> None:
 
 def test_the_agents_metrics() -> None:
     totals = Totals(9, Cost(2_500_000_000, 500_000_000, 40 << 20, 8 << 20), Losses({DropReason.RING_FULL: 5}))
-    metrics = AgentMetrics("core", lambda: totals, lambda: 2, lambda: Acknowledged(7, 1, 1234.5))
+    metrics = AgentMetrics(
+        "core", lambda: totals, lambda: 2, lambda: Acknowledged(7, 1, 1234.5), lambda: (1, 900)
+    )
     server = AgentMetricsServer(ANY, metrics)
     found = scrape(server.port)
     server.close()
@@ -142,6 +144,8 @@ def test_the_agents_metrics() -> None:
     assert value(found["fleetprof_agent_resident_memory_bytes"]) == 40 << 20
     assert value(found["fleetprof_agent_bpf_map_bytes"]) == 8 << 20
     assert value(found["fleetprof_agent_queue_windows"]) == 2
+    assert value(found["fleetprof_agent_spool_windows"]) == 1
+    assert value(found["fleetprof_agent_spool_bytes"]) == 900
     assert value(found["fleetprof_agent_windows_acknowledged"], "_total") == 7
     assert value(found["fleetprof_agent_last_push_timestamp_seconds"]) == 1234.5
     assert value(found["fleetprof_agent_losses"], "_total", reason="ring_full") == 5
@@ -176,7 +180,7 @@ def test_the_web_application_shows_the_metrics_of_its_process_once(tmp_path: Pat
     assert {"fleetprof_collector_pushes", "process_cpu_seconds"} <= found.keys()
 
 
-AGENT = AgentMetrics("core", lambda: Totals(0, Cost(), Losses()), lambda: 0, Acknowledged)
+AGENT = AgentMetrics("core", lambda: Totals(0, Cost(), Losses()), lambda: 0, Acknowledged, lambda: (0, 0))
 
 
 @pytest.mark.parametrize(

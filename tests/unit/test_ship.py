@@ -237,7 +237,8 @@ def test_a_full_disk_is_told_once_and_windows_stay_in_memory(
             ship.offer(some_window(MAIN))
         wait_until(lambda: "Cannot write windows to disk: No space left" in caplog.text, "a word about it")
         server, _ = serve(servicer, f"127.0.0.1:{port}")
-        assert [request.sequence for request in servicer.wait_for(2)] == [2, 3]
+        # The oldest goes, but for one that may be on its way just then.
+        assert [request.sequence for request in servicer.wait_for(2)] in ([2, 3], [1, 3])
         assert ship.close(5) == 0
     assert caplog.text.count("Cannot write windows to disk") == 1
     assert ship.take_losses() == {DropReason.QUEUE_FULL: 1}
