@@ -114,7 +114,7 @@ class Collector:
         config, limits = self.config, self._limits()
         known = KnownDefinitions(self.store)
         registry = AgentRegistry(seen_before(self.store))
-        self._committer = Committer(self.store, self._journal(), known, self.ledger)
+        self._committer = Committer(self.store, self._journal(), known, self.ledger, limits=limits)
         try:
             self._receivers = Receivers(
                 Pipeline(
@@ -177,6 +177,10 @@ class Collector:
         address = self.config.metrics_listen._replace(port=server.port)
         log.info("Serving metrics on http://%s/metrics.", address)
         return server
+
+    def flush(self) -> bool:
+        """Roll up all that is stored, and wait for it; false when the store did not take it."""
+        return self._committer is not None and self._committer.flush()
 
     def reload(self) -> None:
         """Read again what can change while running: the alert rules."""

@@ -6,10 +6,12 @@ collector/ingest/committer.py goes on: decode and resolve → journal → tables
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
 
 from collector.ingest.admission import admit, receive
 from collector.ingest.committer import Answer, Committer
 from collector.ingest.definitions import shown
+from collector.ingest.in_flight import InFlight
 from collector.ingest.known import KnownDefinitions
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
@@ -40,6 +42,7 @@ class Pipeline:
         clock: Callable[[], float] = time.time,
         heard: Callable[[str], None] = lambda agent_id: None,
         account: Callable[[Window, int], None] = nothing,
+        room: InFlight | None = None,
     ) -> None:
         """`heard` is called with the id of an agent whose window was admitted.
 
@@ -52,6 +55,7 @@ class Pipeline:
         self._clock = clock
         self._heard = heard
         self._account = account
+        self._room = room or InFlight()
 
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
         """Answer one request. Raises Refused (counted as a loss) or Later (nothing is lost)."""
@@ -59,17 +63,32 @@ class Pipeline:
         try:
             request = receive(data, self._limits)
             host = shown(request.window.host)[: self._limits.host_bytes]
-            window = admit(request, self._limits, self._clock())
-            self._heard(window.key.agent_id)
-            if window in self._committer.accepted:
-                return _Response(status=_Response.STATUS_DUPLICATE)
-            self._account(window, len(data))
-            return _answer(self._committer.submit(window))
+            return _answer(self._take(request, len(data)))
         except Refused as refused:
             self._ledger.count(refused.reason, host)
             raise
         except StoreError as error:
             raise Later(error.message, retry_ms=5000) from error
+
+    def _take(self, request: Any, size_bytes: int) -> Answer | None:
+        """Queue a request's window; None when it was stored before."""
+        leave = self._room.take(size_bytes, sum(map(len, request.definitions)))
+        try:
+            window = admit(request, self._limits, self._clock())
+            self._heard(window.key.agent_id)
+            if window in self._committer.accepted:
+                answer = None
+            else:
+                self._account(window, size_bytes)
+                answer = self._committer.submit(window)
+        except BaseException:
+            leave()
+            raise
+        if answer is None:
+            leave()
+        else:
+            answer.add_done_callback(lambda _: leave())
+        return answer
 
 
 def _answer(stored: Answer | None) -> ingest_pb2.PushResponse:

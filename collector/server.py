@@ -24,8 +24,12 @@ from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2
 SERVICE = "fleetprof.v1.IngestService"
 AGENT_SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 LOOPBACK = Address("127.0.0.1", 0)
-WORKERS = 256
-"""Requests handled at a time; each waits for its batch, so this many windows fit into one."""
+WORKERS = 512
+"""Requests handled at a time. Each waits for its batch: while one is stored, the next one gathers."""
+CALLS = 4 * WORKERS
+"""Calls that are open at a time, most of them not read yet; gRPC answers RESOURCE_EXHAUSTED to others."""
+_ABOVE_LIMIT = 1 << 20
+"""By so much gRPC takes larger messages than we do, so that we can refuse and count them."""
 
 
 class Running:
@@ -69,10 +73,10 @@ def serve(
         ThreadPoolExecutor(WORKERS, thread_name_prefix="push"),
         interceptors=[*([certificates.connections] if certificates else []), *interceptors],
         options=[
-            # Twice our own limit, so that what is somewhat too large is refused and counted by us.
-            ("grpc.max_receive_message_length", 2 * limits.message_bytes),
+            ("grpc.max_receive_message_length", limits.message_bytes + _ABOVE_LIMIT),
             ("grpc.so_reuseport", 0),
         ],
+        maximum_concurrent_rpcs=CALLS,
     )
     checks = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
