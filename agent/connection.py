@@ -10,6 +10,7 @@ import time
 
 import grpc
 
+from agent.pushback import asked_s
 from agent.tls import explain, own_problem, trusted_bundle
 from agent.token import Token, WithToken
 from fleetprof.setting_kinds import Address
@@ -83,8 +84,7 @@ class Connection:
             if self._closed or why == self._unreachable:
                 return
             self._unreachable = why
-        how = "refuses this agent" if error.code() in _REFUSALS else "cannot be reached"
-        log.warning("Collector %s %s: %s Windows wait; retrying.", self.address, how, why)
+        log.warning("Collector %s %s: %s Windows wait; retrying.", self.address, _how(error), why)
 
     def refused(self, what: str, why: str) -> None:
         """The collector refused `what` (such as "a window") for good: log why, once in a row."""
@@ -132,11 +132,18 @@ class Connection:
         log.info("The TLS files have changed and are in use.")
 
     def _explain(self, error: grpc.RpcError) -> str:
-        if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return f"{error.details() or error.code().name}."
+        lost = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if not lost or asked_s(error):
+            return f"{(error.details() or error.code().name).rstrip('.')}."
         now_s = time.monotonic()
         if now_s - self._explained_s >= EXPLAIN_EVERY_S or not self._why:
             found = explain(self.address, self._files, self._server_name)
             self._why = found or f"{(error.details() or error.code().name).rstrip('.')}."
             self._explained_s = time.monotonic()
         return self._why
+
+
+def _how(error: grpc.RpcError) -> str:
+    if error.code() in _REFUSALS:
+        return "refuses this agent"
+    return "asks to come later" if asked_s(error) else "cannot be reached"

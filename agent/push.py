@@ -1,18 +1,18 @@
 """Pushes one window, with the definitions that the collector lacks, and says what became of it."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grpc
 
 from agent.aggregate import ClosedWindow
 from agent.connection import Connection
 from agent.encode import encode_definitions, encode_window
+from agent.pushback import asked_s
 from fleetprof.losses import DropReason, Losses
 from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
@@ -23,8 +23,6 @@ PUSH_TIMEOUT_S = 20.0
 WINDOW = "a window"
 MAX_CONFIRMED = 500_000
 """Ids remembered as known to the collector (8 MB); past it they are defined again."""
-LONGEST_ASKED_S = 300.0
-"""A pause that a collector asks for is kept up to this."""
 
 _FINAL_CODES = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -32,8 +30,6 @@ _FINAL_CODES = {
     grpc.StatusCode.OUT_OF_RANGE,
     grpc.StatusCode.UNIMPLEMENTED,
 }
-_PUSHBACK = "grpc-retry-pushback-ms"
-"""When to come again (gRFC A6), in the trailers of an answer that means "later"."""
 
 _Status = ingest_pb2.PushResponse
 
@@ -180,14 +176,3 @@ class Pusher:
         if not self._ended:
             self._connection.failed(error)
         return Outcome(done=False, asked_s=asked_s(error))
-
-
-def asked_s(error: grpc.RpcError) -> float:
-    """The pause that a collector asks for with an error, in seconds; 0 where it asks for none."""
-    trailers: Any = error.trailing_metadata() or ()
-    text = next((value for key, value in trailers if key == _PUSHBACK), "")
-    try:
-        asked_ms = float(text)
-    except ValueError:
-        return 0.0
-    return min(asked_ms / 1000, LONGEST_ASKED_S) if math.isfinite(asked_ms) and asked_ms > 0 else 0.0

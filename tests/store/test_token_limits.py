@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from agent.push import asked_s
+from agent.pushback import asked_s
 from collector.ingest.limits import Limits
 from collector.pipeline import Pipeline
 from collector.server import Running, serve

@@ -16,7 +16,8 @@ from agent import spool as spooling
 from agent.aggregate import ClosedWindow
 from agent.backlog import Backlog
 from agent.connection import Connection
-from agent.push import Sender, asked_s
+from agent.push import Sender
+from agent.pushback import asked_s
 from agent.ship import ASKED_SPREAD, Patience, Shipper
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
@@ -245,7 +246,9 @@ def test_a_full_disk_is_told_once_and_windows_stay_in_memory(
     server.stop(None)
 
 
-def test_the_collectors_pause_is_kept(collector: tuple[Collector, int]) -> None:
+def test_the_collectors_pause_is_kept(
+    collector: tuple[Collector, int], caplog: pytest.LogCaptureFixture
+) -> None:
     servicer, port = collector
     servicer.pushback_ms = "700"
     servicer.refuse = [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE]
@@ -256,6 +259,9 @@ def test_the_collectors_pause_is_kept(collector: tuple[Collector, int]) -> None:
     first, second = servicer.refused_s
     assert second - first >= 0.7
     assert ended_s - second >= 0.7
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1, "once for both"
+    assert "asks to come later: as the test wants it. Windows wait" in said[0]
     assert ship.close(5) == 0
     assert ASKED_SPREAD > 1
 
