@@ -19,8 +19,10 @@ import pyarrow as pa
 from collector.store import columns
 from collector.store.address import ServerAddress
 from collector.store.cluster_ddl import SHARD_KEYS, Cluster, local_table
-from collector.store.errors import QueryTooLong, StoreAway, StoreError
+from collector.store.cluster_lease import ClusterLease
+from collector.store.errors import QueryTooLong, StoreAway, StoreBusy, StoreError
 from collector.store.interface import Block, Statement
+from collector.store.lease import Epochs
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
 from collector.store.server import ServerStore, partitions_statement
@@ -33,13 +35,23 @@ T = TypeVar("T")
 DDL_SECONDS = 30.0
 """Longest wait for a change of the schema to reach every server that is there."""
 
+SETTLE_SECONDS = 60.0
+
 _POLL_S = 0.1
+_BEHIND = (
+    "SELECT count() AS n FROM system.replicas WHERE database = currentDatabase()"
+    " AND (is_readonly OR queue_size > 0 OR (log_max_index > 0 AND log_max_index >= log_pointer))"
+)
 # Other replicas of the shard may take what one cannot: read only without ZooKeeper, ZooKeeper's errors, an insert
-# whose end is unknown, too many parts.
-_ELSEWHERE = {242, 252, 319, 999}
+# whose end is unknown, too many parts; a new leader of the replicas is being chosen.
+_ELSEWHERE = {242, 252, 292, 319, 999}
 # `global` runs a subquery once and sends its result to the shards. Without all shards an answer would be wrong.
-_READ: dict[str, int | str] = {"distributed_product_mode": "global", "skip_unavailable_shards": 0, "load_balancing": "in_order",
-         "max_replica_delay_for_distributed_queries": 10}  # fmt: skip
+_READ: dict[str, int | str] = {
+    "distributed_product_mode": "global",
+    "skip_unavailable_shards": 0,
+    "load_balancing": "in_order",
+    "max_replica_delay_for_distributed_queries": 10,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,8 @@ class Node:
     host: str
     port: int
     pool: Pool
+    spare: Pool
+    """For what must not wait behind inserts."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port} (shard {self.shard}, replica {self.replica})"
@@ -134,6 +148,29 @@ class ClusterStore(ServerStore):
         super().close()
         for node in self._nodes:
             node.pool.close()
+            node.spare.close()
+
+    def _epochs(self) -> Epochs:
+        pools = [node.spare for node in self._nodes]
+        run = lambda pool, sql: self._run_in(pool, sql, {})  # noqa: E731
+        return ClusterLease(self.address.database, pools, run, self._settle_all)
+
+    def _settle_all(self) -> None:
+        """Wait until no insert is under way on a server that is there, and all of them have all rows.
+
+        What a new owner reads then (which windows are stored) is what the one before it was acknowledged, but for
+        rows that only a server which is away has.
+        """
+        deadline = time.monotonic() + SETTLE_SECONDS
+        for node in self._nodes:
+            try:
+                self._settle(node.spare)
+                while int(self._run_in(node.spare, _BEHIND, {}).column("n")[0].as_py()):
+                    if time.monotonic() > deadline:
+                        raise StoreBusy(0, f"{node} is behind its replicas.", "Wait until it has caught up.")
+                    time.sleep(_POLL_S)
+            except StoreAway as error:
+                log.warning("Cannot see whether %s has all rows: %s", node, error.message)
 
     def _create_database(self) -> None:
         sql = f"CREATE DATABASE IF NOT EXISTS {self.address.database} ON CLUSTER {self.address.cluster}"
@@ -148,8 +185,8 @@ class ClusterStore(ServerStore):
         found = self.query(statement)
         nodes = []
         for shard, number, host, port in zip(*(column.tolist() for column in found.values()), strict=True):
-            pool = Pool(replace(self.address, hosts=((host, port),)), connections)
-            nodes.append(Node(shard, number, host, port, pool))
+            at = replace(self.address, hosts=((host, port),))
+            nodes.append(Node(shard, number, host, port, Pool(at, connections), Pool(at, 4)))
         if not nodes:
             raise StoreError(
                 170,

@@ -11,7 +11,7 @@ from collector.store.interface import Store
 
 log = logging.getLogger("fleetprof.store")
 
-SAMPLES = ("samples", "spans")
+SAMPLES = ("samples", "spans", "rollups_pending")
 ROLLUPS = ("stack_1h", "func_1h", "series_1m", "windows", "losses", "series", "heartbeats")
 """What answers about long ranges; stacks and frames outlive them."""
 

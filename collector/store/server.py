@@ -13,7 +13,8 @@ from collector.store.address import ServerAddress
 from collector.store.dialect import Dialect, parse_version
 from collector.store.errors import StoreAway, StoreBusy, StoreError
 from collector.store.interface import Block, Columns, Statement
-from collector.store.lease import BEAT_S, EXPIRY_S, Lease, Server
+from collector.store.lease import BEAT_S, EXPIRY_S, Epochs, Lease
+from collector.store.lease_tables import LeaseTables
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
 from fleetprof.errors import UnavailableError
@@ -152,7 +153,7 @@ class ServerStore:
 
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
         """Become the one collector that writes here, until `close`; see `Store.own`."""
-        lease = Lease(Server(self._ask, self._tell, self._settle), holder, *self.lease_s)
+        lease = Lease(self._epochs(), holder, *self.lease_s)
         lease.take(wait, stopping)
         self._lease = lease
 
@@ -167,6 +168,9 @@ class ServerStore:
             self._lease.release()
         self._pool.close()
         self._spare.close()
+
+    def _epochs(self) -> Epochs:
+        return LeaseTables(self._ask, self._tell, self._settle)
 
     def _may_write(self) -> None:
         if self._lease:
@@ -194,14 +198,15 @@ class ServerStore:
     def _query_id(self) -> str:
         return f"fleetprof/{self.address.database}/{uuid.uuid4().hex}"
 
-    def _settle(self) -> None:
-        """Wait until no insert of any collector is under way on the server."""
+    def _settle(self, pool: Pool | None = None) -> None:
+        """Wait until no insert of any collector is under way on the server (of `pool`)."""
         running: Statement = (
             "SELECT count() AS n FROM system.processes WHERE query_id LIKE %(ours)s AND query LIKE 'INSERT %%'",
             {"ours": f"fleetprof/{self.address.database}/%"},
         )
         deadline = time.monotonic() + _SETTLE_S
-        while int(self._ask(running)["n"][0]):
+        sql = with_literals(*running)
+        while self._run_in(pool or self._spare, sql, {}).column("n").to_pylist() != [0]:
             if time.monotonic() > deadline:
                 raise StoreBusy(0, "The store is still busy with inserts of before.", "Try again later.")
             time.sleep(_POLL_S)

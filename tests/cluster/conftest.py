@@ -24,10 +24,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def whole(servers: Servers) -> Iterator[Servers]:
-    """The cluster, for a test that kills parts of it: they are started again after it."""
+def whole(servers: Servers, store: ClusterStore) -> Iterator[Servers]:
+    """The cluster, for a test that kills parts of it: afterwards all is there again and has all rows."""
     yield servers
     servers.start_again()
+    opened = open_store(servers.url("shared"))
+    assert isinstance(opened, ClusterStore)
+    opened._settle_all()
+    opened.close()
 
 
 @pytest.fixture(scope="session")
