@@ -1,9 +1,11 @@
 """Reads BPF ring buffers through their shared memory, and turns `struct fp_capture` records into columns.
 
 The layout is the kernel's (kernel/bpf/ringbuf.c): one page with the consumer's position, which only the
-reader writes; one page with the producer's; then the data area, mapped twice in a row so that a record that
-wraps around is still contiguous. Each record has an 8-byte header (u32 length with a busy and a discard bit,
-u32 page offset) and starts at a multiple of 8. No system call is made: draining an empty ring is two loads.
+reader writes; one page with the producer's; then the data area. The kernel offers it twice in a row, for readers
+that want a record that wraps around in one piece; here it is mapped once, since each mapped page counts as
+resident memory, and what wraps is put together when it is copied. Each record has an 8-byte header (u32 length
+with a busy and a discard bit, u32 page offset) and starts at a multiple of 8. No system call is made: draining
+an empty ring is two loads.
 """
 
 import mmap
@@ -36,14 +38,14 @@ class RingBuffer:
         page = mmap.PAGESIZE
         self._mapped = (
             mmap.mmap(map_fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE),
-            mmap.mmap(map_fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page),
+            mmap.mmap(map_fd, page + size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page),
         )
         shared = memoryview(self._mapped[1])
         self._use(memoryview(self._mapped[0]), shared[:page], shared[page:], size_bytes)
 
     @classmethod
     def over(cls, consumer: bytearray, producer: bytearray, data: bytearray, size_bytes: int) -> Self:
-        """A reader over given memory instead of a map's; `data` is the data area twice in a row."""
+        """A reader over given memory instead of a map's; `data` is the data area, once or twice."""
         ring = cls.__new__(cls)
         ring._mapped = ()
         ring._use(memoryview(consumer), memoryview(producer), memoryview(data), size_bytes)
@@ -56,7 +58,7 @@ class RingBuffer:
         self._consumed = np.frombuffer(consumer, np.uint64, 1)
         self._produced = np.frombuffer(producer, np.uint64, 1)
         self._headers = data
-        self._data = np.frombuffer(data, np.uint8)
+        self._data = np.frombuffer(data, np.uint8, size_bytes)
         self._mask = size_bytes - 1
 
     def take(self) -> tuple[Bytes, Positions, Positions]:
@@ -82,11 +84,21 @@ class RingBuffer:
                 starts.append(position - first + _HEADER_BYTES)
                 lengths.append(length)
             position += (length + _HEADER_BYTES + 7) & ~7
-        begin = first & self._mask
-        content = self._data[begin : begin + position - first].copy()
+        content = self._copy(first & self._mask, position - first)
         if position != first:
             self._consumed[0] = position
         return content, np.array(starts, np.int64), np.array(lengths, np.int64)
+
+    def _copy(self, begin: int, length: int) -> Bytes:
+        wrapped = begin + length - len(self._data)
+        if wrapped <= 0:
+            return self._data[begin : begin + length].copy()
+        return np.concatenate([self._data[begin:], self._data[:wrapped]])
+
+    @property
+    def used_bytes(self) -> int:
+        """How much waits to be taken."""
+        return int(self._produced[0]) - int(self._consumed[0])
 
     def read(self) -> list[bytes]:
         """Take all complete records, oldest first, each without its header."""
