@@ -32,6 +32,11 @@ _NEWEST_BLOCKS = (
     "SELECT table, max(max_block_number) AS newest FROM system.parts"
     " WHERE database = currentDatabase() GROUP BY table"
 )
+_NEWEST_BLOCK = (
+    "SELECT max_block_number AS newest FROM system.parts"
+    " WHERE database = currentDatabase() AND table = %(table)s"
+)
+_NOT_ENOUGH_SPACE = 243
 
 
 class ChdbStore:
@@ -66,6 +71,9 @@ class ChdbStore:
         self._guard = threading.Lock()
         self._idle: list[_Pooled] = []
         self._schemas: dict[str, pa.Schema] = {}
+        self._inserting: dict[str, threading.Lock] = {}
+        self._newest_block: dict[str, int] = {}
+        """Of tables that were inserted into; only we insert, and numbers only rise."""
         self._closed = False
         try:
             version = str(self.query(("SELECT version() AS v", {}))["v"][0])
@@ -99,12 +107,30 @@ class ChdbStore:
         names = ", ".join(f"`{name}`" for name in rows.column_names)
         statement = f"INSERT INTO {table} ({names}) SETTINGS {_INSERT_SETTINGS}"
         data = columns.to_ipc(rows)
-        with (
-            self._connection(0) as connection,
-            connection.send_insert(statement, "ArrowStream") as stream,
-        ):
-            stream.append(data)
-            stream.finish()
+        with self._inserting.setdefault(table, threading.Lock()):
+            before = self._newest_block.get(table) or self.newest_blocks().get(table, 0)
+            with (
+                self._connection(0) as connection,
+                connection.send_insert(statement, "ArrowStream") as stream,
+            ):
+                stream.append(data)
+                stream.finish()
+            self._newest_block[table] = self._expect_newer(table, before)
+
+    def _expect_newer(self, table: str, before: int) -> int:
+        """The table's newest block; raises StoreError when it is not newer than `before`.
+
+        On a full disk a streamed insert of chDB (4.4) answers that all rows were written, and drops them.
+        """
+        found = self.query((_NEWEST_BLOCK, {"table": table}))
+        newest = int(found["newest"].max(initial=0))
+        if newest <= before:
+            raise StoreError(
+                _NOT_ENOUGH_SPACE,
+                f"Rows of {table} did not reach {self.path}: its disk is full, or refuses to be written.",
+                "Make room there, or shorten the retention.",
+            )
+        return newest
 
     def schema(self, table: str) -> pa.Schema:
         """The Arrow schema of `table`, asked once; see `Store.schema`."""
