@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from agent.connection import Connection
-from agent.push import asked_s
+from agent.pushback import asked_s
 from fleetprof.v1 import ingest_pb2
 from query_ui.simulate.agents import Agents, Outgoing
 from query_ui.simulate.totals import Totals
