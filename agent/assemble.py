@@ -42,6 +42,8 @@ class Assembly(AbstractContextManager["Assembly"]):
         for missing in self._backend.unavailable:
             log.warning("%s is off: %s", missing.program, missing.why)
         self._unwinder = _unwinder(config, self._backend, files)
+        if self._unwinder:
+            self._processes.on_exec = self._unwinder.follow
         identifier = Identifier(config.identity())
         self.parts = Parts(
             backend=self._backend,

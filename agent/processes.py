@@ -60,6 +60,8 @@ class ProcessTable:
         files: ObjectFiles | None = None,
     ) -> None:
         self.files = files if files is not None else ObjectFiles()
+        self.on_exec: Callable[[Process], None] = lambda process: None
+        """Told of each process that was read after its exec, as soon as that is known."""
         self._events = ProcessEvents()
         self._handlers: dict[int, Callable[[Record], None]] = {
             RecordType.MMAP2: self._on_mapping,
@@ -267,6 +269,8 @@ class ProcessTable:
         image.checked_ns = monotonic_ns()
         if self._snapshots.read(image) and not image.complete:
             self._unfinished.append(image)
+        if image.process is not None and image.origin is Origin.EXECED:
+            self.on_exec(image.process)
 
     def _first_sight(self, pid: int, time_ns: int) -> Image | None:
         """Read a process that no event told of; None when it is gone or was not the one at `time_ns`."""

@@ -1,8 +1,8 @@
 """Keeps the kernel able to unwind the processes that are sampled: their mappings, and the tables of their code.
 
-A process is looked at when it is first sampled and again when its mappings changed. The tables of its files come
-from the disk or are built on a thread of their own; until they are there, walks go along frame pointers. Tables
-share a budget of kernel memory, and the least recently used ones give way.
+A process is looked at when it was started or is first sampled, and again when its mappings changed. The tables of
+its files come from the disk or are built on a thread of their own; until they are there, walks go along frame
+pointers. Tables share a budget of kernel memory, and the least recently used ones give way.
 """
 
 import logging
@@ -30,7 +30,7 @@ from agent.unwind.objects import Built, FileKey, ObjectCode, Table, TableBuilder
 log = logging.getLogger("fleetprof.unwind")
 
 MAX_NEW_PER_TURN = 64
-"""Processes taken in at one drain; further ones come with the next, each at some 100 us."""
+"""Processes taken in between two drains, each at some 100 us; others wait until they are sampled again."""
 RECENT_NS = 60_000_000_000
 """A table that was used within this time does not give way to another: two that are in use would push each other
 out for ever."""
@@ -232,21 +232,16 @@ class Unwinder:
         self._release(self._followed.pop(pid).layout)
 
     def _rows(self, mappings: list[Mapping]) -> tuple[np.ndarray, frozenset[ObjectCode]]:
-        rows = np.zeros(len(mappings), MAPPING)
-        objects = set()
-        for row, mapping in zip(rows, mappings, strict=True):
+        """Mappings as the kernel wants them, and the objects behind them."""
+        rows, objects = [], set()
+        for mapping in mappings:
             code = self._object(mapping)
-            row["start"], row["end"], row["table"] = mapping.start_addr, mapping.end_addr, NO_TABLE
-            if code is None:
-                continue
-            objects.add(code)
-            bias = code.bias(mapping.start_addr, mapping.file_offset)
-            if code.pending:
-                row["table"] = PENDING
-            elif code.table is not None and bias is not None:
-                row["table"] = OVER_BUDGET if code.table.slot is None else code.table.slot
-                row["base"] = (bias + code.table.base) % (1 << 64)
-        return rows, frozenset(objects)
+            table, base = NO_TABLE, 0
+            if code is not None:
+                objects.add(code)
+                table, base = _reference(code, mapping)
+            rows.append((mapping.start_addr, mapping.end_addr, base, table, 0))
+        return np.array(rows, MAPPING), frozenset(objects)
 
     def _object(self, mapping: Mapping) -> ObjectCode | None:
         """The code behind a mapping; its table is ordered when it is met first. None for memory of a JIT."""
@@ -276,3 +271,14 @@ class Unwinder:
                 return None
             code = self._objects[_VDSO_KEY] = self.builder.order_image(image)
         return code if mapping.start_addr >> 32 else None
+
+
+def _reference(code: ObjectCode, mapping: Mapping) -> tuple[int, int]:
+    """(table, address of its base) for a mapping of `code`."""
+    if code.pending:
+        return PENDING, 0
+    bias = code.bias(mapping.start_addr, mapping.file_offset)
+    if code.table is None or bias is None:
+        return NO_TABLE, 0
+    slot = OVER_BUDGET if code.table.slot is None else code.table.slot
+    return slot, (bias + code.table.base) % (1 << 64)
