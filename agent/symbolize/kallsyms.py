@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from agent.samples import U32, U64
 from agent.symbolize.demangle import readable
+from agent.symbolize.packed_lines import PackedLines
 
 MAX_KALLSYMS_BYTES = 64 << 20
 CHUNK_BYTES = 256 << 10
@@ -26,12 +27,13 @@ _MARKS = ("_start", "_end", "_begin", "_text", "_stext")
 
 @dataclass(frozen=True, slots=True)
 class KernelSymbols:
-    """Function symbols sorted by address. Line i of `text`, `TYPE name[\\t[module]]`, starts at lines[i]."""
+    """Function symbols sorted by address. That of symbol i, `TYPE name[\\t[module]]`, is the line of `text`
+    that starts at lines[i]."""
 
     starts: U64
-    ends: U64
+    sizes: U32
     lines: U32
-    text: bytes
+    text: PackedLines
 
     @classmethod
     def read(cls, path: Path) -> "KernelSymbols":
@@ -49,17 +51,18 @@ class KernelSymbols:
 
     @classmethod
     def _of(cls, chunks: Iterator[bytes]) -> "KernelSymbols":
-        parts, text = [_parse(b"")], bytearray()
+        parts, text = [_parse(b"")], PackedLines()
         for part in map(_parse, chunks):
-            parts.append(replace(part, lines=part.lines + np.uint32(len(text)), text=b""))
-            text += part.text
+            parts.append(replace(part, lines=part.lines + np.uint32(text.size_bytes), text=b""))
+            text.append(part.text)
         addrs = np.concatenate([part.addrs for part in parts])
         order = np.argsort(addrs, kind="stable")
         addrs = addrs[order]
         ends = _ends(addrs, np.concatenate([part.in_module for part in parts])[order])
         wanted = np.concatenate([part.wanted for part in parts])[order]
         lines = np.concatenate([part.lines for part in parts])[order]
-        return cls(addrs[wanted], ends[wanted], lines[wanted], bytes(text))
+        sizes = np.minimum(ends - addrs, np.uint64(2**32 - 1)).astype(np.uint32)
+        return cls(addrs[wanted], sizes[wanted], lines[wanted], text)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -67,13 +70,16 @@ class KernelSymbols:
     @property
     def nbytes(self) -> int:
         """Memory in use."""
-        return self.starts.nbytes + self.ends.nbytes + self.lines.nbytes + len(self.text)
+        return self.starts.nbytes + self.sizes.nbytes + self.lines.nbytes + self.text.nbytes
 
     def names(self, addrs: U64) -> list[tuple[str, str]]:
         """(function, module) at each address, ("", "") where there is none. The kernel's module is ""."""
         last = np.searchsorted(self.starts, addrs, side="right") - 1
-        inside = (last >= 0) & (addrs < self.ends[np.maximum(last, 0)]) if len(self) else last >= 0
-        first = np.searchsorted(self.starts, self.starts[np.maximum(last, 0)]) if len(self) else last
+        inside, first = last >= 0, last
+        if len(self):
+            nearest = np.maximum(last, 0)
+            inside &= addrs - self.starts[nearest] < self.sizes[nearest]
+            first = np.searchsorted(self.starts, self.starts[nearest])
         return [
             self._best(low, high) if hit else ("", "")
             for low, high, hit in zip(first.tolist(), last.tolist(), inside.tolist(), strict=True)
@@ -86,8 +92,7 @@ class KernelSymbols:
         return _readable(name), module
 
     def _split(self, index: int) -> tuple[bool, str, str]:
-        start = int(self.lines[index])
-        line = self.text[start : self.text.index(b"\n", start)].decode("utf-8", "replace")
+        line = self.text.line(int(self.lines[index])).decode("utf-8", "replace")
         name, _, module = line[2:].partition("\t")
         return line[0] not in "TW" or name.endswith(_MARKS), name, module.strip("[] ")
 
