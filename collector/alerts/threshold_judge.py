@@ -12,6 +12,7 @@ from collector.alerts.judgement import Docket, Judgement, with_service
 from collector.alerts.links import explore_link
 from collector.alerts.model import Json, Sight, Subject
 from collector.alerts.rules import AnyRule, ThresholdRule
+from collector.compare.words import plain
 from collector.query.asking import Asking
 from collector.query.lines import total_segments
 from collector.query.model import Profile, Query, TimeRange
@@ -172,7 +173,7 @@ def _bounds(rule: ThresholdRule) -> str:
 
 
 def _bound(rule: ThresholdRule, value: float) -> str:
-    return f"{value:g} cores" if rule.metric == "cores" else f"{100 * value:g} %"
+    return f"{plain(value, 6)} cores" if rule.metric == "cores" else f"{plain(100 * value, 6)} %"
 
 
 def _callers(figure: _Figure) -> list[Json]:

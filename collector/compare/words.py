@@ -91,9 +91,9 @@ def _amount(value: float, unit: Unit) -> str:
     return f"{plain(value)} cores per host"
 
 
-def plain(value: float) -> str:
-    """Two significant digits as people write them: 3000, 0.00002, never 3e+03."""
-    return np.format_float_positional(value, precision=2, unique=False, fractional=False, trim="-")
+def plain(value: float, digits: int = 2) -> str:
+    """So many significant digits as people write them: 3000, 0.00002, never 3e+03."""
+    return np.format_float_positional(value, precision=digits, unique=False, fractional=False, trim="-")
 
 
 def signed(ratio: float) -> str:
