@@ -8,6 +8,7 @@ This takes ten to twelve minutes, so it only runs with FLEETPROF_SLOW=1.
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,8 +47,9 @@ kind = "release"
 scope = '{{service="shop"}}'
 smallest_effect = {{ share = "0.5 %", relative = "2 %", cores = 0.001 }}
 q = 0.01
-looks = ["3m", "6m"]
+looks = ["3m", "6m", "9m"]
 min_hosts = 2
+min_complete = 0.9
 receivers = ["am"]
 """
 
@@ -179,7 +181,7 @@ def story(folder: Path, centre: Up, hook: Receiver) -> Iterator[dict[str, Any]]:
         time.sleep(SECONDS)
         began_s = int(time.time())
         fleet.roll_out("new")
-        wait_until(lambda: open_alerts(centre), "the alert fires", 700)
+        fires(centre, folder, began_s)
         seen: dict[str, Any] = {
             "alerts": open_alerts(centre),
             "releases": centre.get("releases", query='{service="shop"}', **{"from": "now-15m"}),
@@ -192,6 +194,23 @@ def story(folder: Path, centre: Up, hook: Receiver) -> Iterator[dict[str, Any]]:
         wait_until(lambda: not open_alerts(centre), "the alert ends", 300)
         wait_until(lambda: hook.got[-1][2]["status"] == "resolved", "Alertmanager resolves", 60)
         yield seen
+
+
+def fires(centre: Up, folder: Path, began_s: int) -> None:
+    """Wait for the alert; where none comes, say what was looked at and what could be seen."""
+    try:
+        wait_until(lambda: open_alerts(centre), "the alert fires", 780)
+    except AssertionError:
+        with sqlite3.connect(folder / "data" / "alerts.sqlite3") as alerts:
+            print("looks:", alerts.execute("SELECT version, look_s, verdict, funnel FROM looks").fetchall())
+        print("rules:", (centre.get("alerts") or {}).get("rules"))
+        releases = centre.get("releases", query='{service="shop"}', **{"from": "now-30m"})["releases"]
+        versions = [each["version"] for each in sorted(releases, key=lambda each: each["first_seen_s"])]
+        print("releases:", versions)
+        if len(versions) > 1:
+            seen = difference(centre, versions, began_s)
+            print("seen:", seen["verdict"], seen["visible"], json.dumps(seen["movers"][:2]))
+        raise
 
 
 def open_alerts(centre: Up) -> list[Any]:
