@@ -55,11 +55,14 @@ class Reporting:
 
         Returns the windows that are lost; `on_disk` are sent by the next run.
         """
-        reached = self._shipper.flush(flush_s)
-        self._heartbeat.close(last=reached)
+        if self._shipper.flush(flush_s):
+            self._heartbeat.close(last=True)
+        # Where the collector does not answer, the disk comes first: whoever ends us may lose patience.
+        lost = self._shipper.close(0)
+        self._heartbeat.close(last=False)
         if self._metrics:
             self._metrics.close()
-        return self._shipper.close(0)
+        return lost
 
     @property
     def on_disk(self) -> int:

@@ -7,6 +7,7 @@ once it is back. While the collector answers, nothing touches the disk.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from agent.aggregate import ClosedWindow
 from agent.backlog import Backlog
 from agent.connection import Connection
-from agent.push import PUSH_TIMEOUT_S, Acknowledged, Outcome, Pusher, Sender
+from agent.push import Acknowledged, Outcome, Pusher, Sender
 from fleetprof.losses import DropReason, Losses
 
 log = logging.getLogger("fleetprof.ship")
@@ -25,6 +26,8 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
 ASKED_SPREAD = 1.25
 """A pause that the collector asks for is stretched by up to this, so that agents do not come back at once."""
+_END_S = 3.0
+"""Longest wait at the end for a push that was cancelled: what looks into failures may take longer."""
 _DISK_EVERY_S = 1.0
 _DISK_AGAIN_S = 10.0
 """Pause after a disk refused a window: each attempt encodes it anew."""
@@ -51,7 +54,7 @@ class _Item:
 
 
 class Shipper:
-    """A queue of windows and a thread that pushes them; `backlog` belongs to that thread from now on."""
+    """A queue of windows and a thread that pushes them; `backlog` belongs to it from now on."""
 
     def __init__(
         self, connection: Connection, sender: Sender, patience: Patience, backlog: Backlog | None = None
@@ -66,6 +69,8 @@ class Shipper:
         self._losses = Losses()
         self._changed = threading.Condition()
         self._stopping = threading.Event()
+        self._disk = threading.Lock()
+        """Held while the backlog is used: at the end that is done beside a push that may hang."""
         self._backoff_s = FIRST_BACKOFF_S
         self._catch_up_s = self._disk_s = 0.0
         self._thread = threading.Thread(target=self._run, name="ship", daemon=True)
@@ -125,10 +130,11 @@ class Shipper:
         with self._changed:
             self._changed.notify_all()
         self._connection.close()
-        self._thread.join(timeout=PUSH_TIMEOUT_S)
-        if self._backlog and not self._thread.is_alive():
+        self._thread.join(_END_S)
+        if self._backlog:
             self._to_disk(everything=True)
-            self._backlog.close()
+            with self._disk:
+                self._backlog.close()
         return len(self._queue)
 
     def _run(self) -> None:
@@ -154,20 +160,22 @@ class Shipper:
         if item is None:
             return self._catch_up()
         outcome = self._pusher.push(item.sequence, item.window)
-        self._let_go(outcome.done)
+        self._let_go(item, outcome.done)
         return outcome
 
     def _catch_up(self) -> Outcome:
         """Send the oldest window on disk."""
         assert self._backlog
         self._catch_up_s = time.monotonic() + 1 / self._patience.catch_up_rate
-        request = self._backlog.oldest()
+        with self._disk:
+            request = None if self._stopping.is_set() else self._backlog.oldest()
         outcome = self._pusher.push_request(request) if request else Outcome(done=True)
-        if request and outcome.done:
-            self._backlog.done()
-            if not self.on_disk:
-                log.info("All windows that waited on disk are sent.")
-        self._count(self._backlog.take_losses())
+        with self._disk:
+            if request and outcome.done and not self._stopping.is_set():
+                self._backlog.done()
+                if not self.on_disk:
+                    log.info("All windows that waited on disk are sent.")
+            self._count(self._backlog.take_losses())
         return outcome
 
     def _pause(self, asked_s: float) -> None:
@@ -185,20 +193,25 @@ class Shipper:
 
     def _to_disk(self, everything: bool = False) -> None:
         """Move windows that have waited long enough from memory to disk."""
-        now_s = time.monotonic()
-        if not self._backlog or (now_s < self._disk_s and not everything):
+        if not self._backlog:
             return
+        with self._disk:
+            now_s = time.monotonic()
+            if everything or (now_s >= self._disk_s and not self._stopping.is_set()):
+                self._write_until(self._backlog, math.inf if everything else now_s)
+
+    def _write_until(self, backlog: Backlog, due_s: float) -> None:
         kept = False
-        while (item := self._take_hold()) and (everything or item.due_s <= now_s):
-            if not self._backlog.keep(self._pusher.whole_request(item.sequence, item.window)):
-                self._disk_s = now_s + _DISK_AGAIN_S
+        while (item := self._take_hold()) and item.due_s <= due_s:
+            if not backlog.keep(self._pusher.whole_request(item.sequence, item.window)):
+                self._disk_s = time.monotonic() + _DISK_AGAIN_S
                 break
             kept = True
-            self._let_go(done=True)
-        self._let_go(done=False)
+            self._let_go(item, done=True)
+        self._let_go(item, done=False)
         if kept:
-            self._backlog.sync()
-        self._count(self._backlog.take_losses())
+            backlog.sync()
+        self._count(backlog.take_losses())
 
     def _take_hold(self) -> _Item | None:
         """The oldest window in memory, which a full queue does not drop until it is let go."""
@@ -206,10 +219,11 @@ class Shipper:
             self._held = self._queue[0] if self._queue else None
             return self._held
 
-    def _let_go(self, done: bool) -> None:
+    def _let_go(self, item: _Item | None, done: bool) -> None:
         """The window held is `done` with, or goes on waiting."""
         with self._changed:
-            if done:
+            # At the end a window that is still on its way may have gone to disk meanwhile.
+            if done and self._queue and self._queue[0] is item:
                 self._queue.popleft()
             self._held = None
             self._changed.notify_all()

@@ -281,3 +281,30 @@ class Answer(grpc.RpcError):
 def test_a_pause_that_makes_no_sense_is_no_pause(text: str, pause_s: float) -> None:
     assert asked_s(Answer(("other", "1"), ("grpc-retry-pushback-ms", text))) == pause_s
     assert asked_s(Answer()) == 0
+
+
+def test_the_end_does_not_wait_for_a_collector_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends an agent kills it after a while: what waits is on disk before, though a push hangs."""
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        hanging.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr(Connection, "failed", hang)
+    monkeypatch.setattr("agent.ship._END_S", 0.01)
+    server, port = serve(Collector())
+    server.stop(None).wait()
+    ship = shipper(port, spool=tmp_path)
+    for _ in range(3):
+        ship.offer(some_window(MAIN))
+    assert hanging.wait(20)
+    assert ship.close(0) == 0
+    assert ship.on_disk == 3
+    later = Backlog(tmp_path, 1 << 20)
+    go_on.set()
+    wait_until(lambda: not ship._thread.is_alive(), "the end of the thread")
+    assert later.waiting == 3, "the thread that hung writes nothing more"
+    later.close()
