@@ -4,8 +4,8 @@ On the wire a packed column looks the same as a field of bytes. So a copy of the
 Window and Samples are `repeated bytes`, made here from the contract itself, is parsed without an object a number
 (thirty times faster), and all columns of many windows are then decoded at once (varint.py).
 
-A sender may also write a column number by number: legal, slow, and none of ours does. Such a request is written
-anew by the library first.
+A sender may also write a column number by number, or in pieces: legal, slow, and none of ours does. Such a request
+is written anew by the library first: a number, or a definition, may not span two pieces.
 """
 
 from typing import Any
@@ -47,10 +47,13 @@ _SAMPLES_FIELDS = frozenset(ingest_pb2.Samples.DESCRIPTOR.fields_by_number)
 
 
 def parse_packed(data: bytes) -> Any:
-    """The request that `data` encodes, each column a list of pieces to be joined; raises DecodeError."""
+    """The request that `data` encodes, each column a list of one piece, or none; raises DecodeError."""
     request = _PackedPush.FromString(data)
-    if _number_by_number(request.window, _WINDOW_FIELDS) or _number_by_number(
-        request.window.samples, _SAMPLES_FIELDS
+    window, samples = request.window, request.window.samples
+    if (
+        _number_by_number(window, _WINDOW_FIELDS)
+        or _number_by_number(samples, _SAMPLES_FIELDS)
+        or any(_in_pieces(message) for message in (request, window, samples))
     ):
         request = _PackedPush.FromString(ingest_pb2.PushRequest.FromString(data).SerializeToString())
     return request
@@ -60,3 +63,8 @@ def _number_by_number(message: Message, known: frozenset[int]) -> bool:
     """Whether a known field came in another form than expected; fields of newer agents do not count."""
     unknown = UnknownFieldSet(message)
     return any(unknown[place].field_number in known for place in range(len(unknown)))
+
+
+def _in_pieces(message: Message) -> bool:
+    """Whether a column, or the definitions, came in more than one piece."""
+    return any(len(pieces) > 1 for field, pieces in message.ListFields() if field.type == _Field.TYPE_BYTES)

@@ -9,7 +9,7 @@ import pytest
 
 from collector.receivers import windows
 from collector.receivers.foreign import Foreign, Row
-from tests.fuzz.mutate import Mutator, scan
+from tests.fuzz.mutate import Mutator, field, scan
 from tests.fuzz.run import run
 from tests.fuzz.seeds import RECEIVERS, seeds_of
 from tests.fuzz.targets import Bench, Wrong, target_of
@@ -21,6 +21,17 @@ INPUTS = 1000
 def test_mutated_requests(receiver: str) -> None:
     found = run(receiver, INPUTS, seed=uuid.uuid4().int & 0xFFFFFFFF)
     assert found.inputs / 50 < found.taken < found.inputs * 0.9, "mutations are too wild or too tame"
+
+
+def test_a_definition_may_not_span_two_pieces() -> None:
+    """What it found: two halves of one field are no field, though they are whole when joined."""
+    whole = seeds_of("push")[0]
+    chosen = next(each for each in scan(whole, 0, len(whole)) if each.number == 6)
+    content, half = whole[chosen.content : chosen.end], (chosen.end - chosen.content) // 2
+    halves = field(6, 2, content[:half]) + field(6, 2, content[half:])
+    target = target_of("push", Bench())
+    assert target(whole)
+    assert not target(whole[: chosen.start] + halves)
 
 
 def test_mutations_are_of_fields() -> None:
