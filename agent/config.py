@@ -66,7 +66,10 @@ TABLE = (
     Setting(
         "tls_server_name", STR, "", "Name in the collector's certificate, where it is not its address."
     ),
-    Setting("token", STR, "", "What shows the collector that this agent may push; better in a token_file."),
+    Setting(
+        "token", STR, "", "What shows the collector that this agent may push; better in a token_file.",
+        secret=True,
+    ),
     Setting(
         "token_file", OPTIONAL_PATH, "", "File that holds the token; read again when it changes."
     ),

@@ -14,7 +14,6 @@ from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.settings import Loaded
 from fleetprof.v1 import agent_pb2
 
-_SECRET = re.compile(r"(^|_)(token|password|secret)s?(_|$)")
 _REASON_BYTES, _VALUE_BYTES = 1024, 8192
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -62,7 +61,7 @@ def _configuration(loaded: Loaded[AgentConfig]) -> Iterator[agent_pb2.Configurat
         value = setting.kind.to_toml(getattr(loaded.config, setting.field))
         yield agent_pb2.ConfigurationSetting(
             name=setting.name,
-            value="(secret)" if _SECRET.search(setting.name) else _cut(value, _VALUE_BYTES),
+            value="(secret)" if setting.secret else _cut(value, _VALUE_BYTES),
             source=_cut(loaded.sources[setting.name], _REASON_BYTES),
         )
 

@@ -52,6 +52,8 @@ class Setting:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    secret: bool = False
+    """Its value is never printed."""
 
     @property
     def field(self) -> str:
@@ -112,7 +114,10 @@ class Loaded(Generic[T]):
 
     def _entry(self, setting: Setting) -> str:
         value = setting.kind.to_toml(getattr(self.config, setting.field))
-        return f"# {setting.help}\n# ({self.sources[setting.name]})\n{setting.name} = {value}\n"
+        line = f"{setting.name} = {value}"
+        if setting.secret and getattr(self.config, setting.field) != setting.default_value:
+            line = f"# {setting.name} = (secret)"
+        return f"# {setting.help}\n# ({self.sources[setting.name]})\n{line}\n"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -196,8 +201,9 @@ def _take(setting: Setting, found: Any, place: str, is_text: bool) -> Any:
     try:
         return setting.check(read(found))
     except ValueError as error:
+        shown = "(secret)" if setting.secret else _shown(found)
         raise InputError(
-            f"{place} = {_shown(found)} {error}{'' if str(error).endswith('?') else '.'}",
+            f"{place} = {shown} {error}{'' if str(error).endswith('?') else '.'}",
             f"{setting.name} takes {setting.allowed}.",
         ) from None
 

@@ -92,5 +92,15 @@ def test_labels_are_checked_on_the_command_line_too() -> None:
         load({"labels": "host=a"})
 
 
+def test_a_token_is_never_printed() -> None:
+    shown = load({"token": "fpt_geheim"}).as_toml()
+    assert "geheim" not in shown
+    assert "# token = (secret)" in shown
+    assert 'token = ""' in load({}).as_toml()
+    with pytest.raises(InputError) as caught:
+        load({"token": "fpt_geheim\0"})
+    assert "geheim" not in str(caught.value)
+
+
 def test_the_documented_settings_are_those_of_the_table() -> None:
     assert settings_markdown(TABLE) in (ROOT / "deploy/README.md").read_text()

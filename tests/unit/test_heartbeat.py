@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -17,8 +16,8 @@ from agent.backends.interface import Unavailable
 from agent.config import TABLE, AgentConfig
 from agent.connection import Connection
 from agent.heartbeat import Heartbeat
-from agent.registration import registration
 from agent.push import Acknowledged, Sender
+from agent.registration import registration
 from agent.totals import RunningTotals, Totals
 from fleetprof.losses import DropReason, Losses
 from fleetprof.protocol import PROTOCOL_VERSION
@@ -243,26 +242,10 @@ def test_the_registration_describes_host_and_configuration() -> None:
 
 
 def test_a_secret_setting_is_not_sent() -> None:
-    loaded = load_settings(TABLE, AgentConfig, {"region": "eu"}, {})
-    secret = tuple(
-        replace(setting, name="push_token") if setting.name == "region" else setting for setting in TABLE
-    )
-
-    class Config:
-        push_token = "hunter2"
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(loaded.config, name)
-
-    disguised = replace(
-        loaded,
-        table=secret,
-        config=Config(),
-        sources={**loaded.sources, "push_token": "default"},  # type: ignore[type-var]
-    )
-    request = registration(SENDER, disguised, "core", [], {})
+    loaded = load_settings(TABLE, AgentConfig, {"token": "hunter2"}, {})
+    request = registration(SENDER, loaded, "core", [], {})
     assert "hunter2" not in str(request)
-    assert [s.value for s in request.configuration if s.name == "push_token"] == ["(secret)"]
+    assert [s.value for s in request.configuration if s.name == "token"] == ["(secret)"]
 
 
 def test_totals_add_up_but_memory_is_the_newest() -> None:
