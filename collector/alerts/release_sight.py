@@ -30,10 +30,16 @@ def subject_of(rule: ReleaseRule, seen: Release, finding: Finding) -> Subject:
 
 def fold_whole(comparison: Comparison, findings: Sequence[Finding]) -> list[Finding]:
     """The findings without the one about all CPU where functions explain at least half of that: one fault,
-    one alert."""
+    one alert.
+
+    Also where nothing ran beside the new version: then a rise of everything may be traffic or the machine as
+    well, and next to a function that grew by itself it is no second fault.
+    """
     functions = [finding for finding in findings if finding.kind != "cpu"]
     if not functions:
         return list(findings)
+    if not comparison.method.concurrent:
+        return functions
     explained = sum(finding.net for finding in functions) * comparison.b.cores_per_host
     whole = [f for f in findings if f.kind == "cpu" and explained < STAYS * f.delta]
     return functions + whole

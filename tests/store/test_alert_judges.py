@@ -180,6 +180,18 @@ def test_a_uniform_slowdown_is_found_by_the_services_total(
     assert all(row["after"] > 1.2 * row["before"] for row in fired.evidence["per_host"])
 
 
+def test_more_traffic_is_no_second_alert_beside_a_slower_function(
+    store: ChdbStore, service: str, serve: Serve
+) -> None:
+    busier = dict.fromkeys((name.split(";")[0] for name in BASE), 1.4) | {"hash_block": 1.4 * 1.2}
+    spells = fleet(service, 5, T - 1800, T, "1.0") + fleet(service, 5, T, T + 1500, "2.0", seed=0, **busier)
+    insert_spells(store, service, spells)
+    alerts = serve(RELEASE.format(service=service))
+    ((_, fired),) = run(alerts, range(20, 24))
+    assert fired.function == "hash_block"
+    assert fired.evidence["cpu_per_host"]["delta"] > 0.4
+
+
 def test_missing_windows_hold_the_look_and_the_open_alert(
     store: ChdbStore, service: str, serve: Serve
 ) -> None:
