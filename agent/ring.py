@@ -96,9 +96,9 @@ class RingBuffer:
         return np.concatenate([self._data[begin:], self._data[:wrapped]])
 
     @property
-    def used_bytes(self) -> int:
-        """How much waits to be taken."""
-        return int(self._produced[0]) - int(self._consumed[0])
+    def fill(self) -> float:
+        """The part of the ring that waits to be taken, 0 to 1."""
+        return (int(self._produced[0]) - int(self._consumed[0])) / (self._mask + 1)
 
     def read(self) -> list[bytes]:
         """Take all complete records, oldest first, each without its header."""
@@ -206,6 +206,11 @@ class CaptureRing:
     def drain(self) -> tuple[Captures, Losses]:
         """Take all complete records as rows; see `captures_of`."""
         return captures_of(*self._ring.take())
+
+    @property
+    def fill(self) -> float:
+        """The part of the ring that waits to be drained, 0 to 1."""
+        return self._ring.fill
 
     def close(self) -> None:
         """Unmap the ring."""

@@ -132,6 +132,12 @@ class SchedProgram:
         captures, self._later = concat([self._later, captures]), empty()
         return Drained(captures, losses + self._new_losses())
 
+    def fill(self) -> float:
+        """How full the fuller ring is, 0 to 1."""
+        assert self._captures
+        assert self._exits
+        return max(self._captures.fill, self._exits.fill)
+
     def _drain_captures(self) -> tuple[Captures, Losses]:
         assert self._captures
         captures, losses = self._captures.drain()

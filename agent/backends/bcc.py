@@ -74,6 +74,11 @@ class BccBackend:
         self._run_time.tick()
         return Drained(*self._sampler.drain())
 
+    def fill(self) -> float:
+        """See Backend."""
+        self._run_time.tick()
+        return self._sampler.fill()
+
     def close_window(self) -> Closed:
         """No thread times; CPUs that came or went are followed here."""
         self._sampler.follow_hotplug()

@@ -69,6 +69,11 @@ class CoreBackend:
         waits = self._sched.drain()
         return Drained(concat([captures, waits.captures]), losses + waits.losses)
 
+    def fill(self) -> float:
+        """See Backend."""
+        self._run_time.tick()
+        return max(self._sampler.fill(), self._sched.fill() if self._sched else 0)
+
     def close_window(self) -> Closed:
         """Exact thread times where the scheduler program runs; CPUs that came or went are followed here."""
         self._sampler.follow_hotplug()

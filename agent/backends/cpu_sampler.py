@@ -51,7 +51,7 @@ def default_ring_bytes(cpus: int, frequency_hz: int) -> int:
     """Size of the ring for CPU samples, a power of two between 256 KiB and 64 MiB.
 
     256 KiB for each CPU at 99 Hz: over a second of stacks as deep as can be (2,096 bytes each with the ring's
-    header), 8 s of usual ones (300 bytes); it is drained once a second.
+    header), 8 s of usual ones (300 bytes); it is drained once a second, or every two while it stays nearly empty.
     """
     wanted = cpus * _RING_BYTES * frequency_hz // 99
     return 1 << (min(max(wanted, 1 << 18), 1 << 26) - 1).bit_length()
@@ -93,6 +93,10 @@ class CpuSampler:
         (lost,) = array_values(self._losses_fd, 1)
         new, self._lost = lost - self._lost, lost
         return captures, losses + Losses({DropReason.RING_FULL: new})
+
+    def fill(self) -> float:
+        """The part of the ring that waits to be drained, 0 to 1."""
+        return self._ring.fill
 
     def follow_hotplug(self) -> None:
         """Sample CPUs that came online, forget those that went."""

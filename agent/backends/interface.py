@@ -73,7 +73,11 @@ class Backend(Protocol):
     """Where unwind tables go, for who fills them (agent/unwind/unwinder.py); None where nothing is unwound."""
 
     def drain(self) -> Drained:
-        """Take what the kernel has gathered. Called several times a second; must not block."""
+        """Take what the kernel has gathered. Called about once a second; must not block."""
+        ...
+
+    def fill(self) -> float:
+        """How full the fullest ring is, 0 to 1: whether a drain can wait. Called once a second; cheap."""
         ...
 
     def close_window(self) -> Closed:

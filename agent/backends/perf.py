@@ -131,6 +131,10 @@ class PerfBackend:
         np.greater_equal(_depths(captures), self._depth, out=captures.truncated)
         return captures
 
+    def fill(self) -> float:
+        """See Backend. These rings hold two seconds of the deepest stacks and are drained every second."""
+        return 1.0
+
     def close_window(self) -> Closed:
         """See Backend. Also takes in CPUs that came online."""
         self._rings.follow_hotplug()

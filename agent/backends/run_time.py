@@ -1,7 +1,7 @@
 """What BPF programs cost, from the kernel's own statistics, taken in slices.
 
 Counting a program's run time costs about 30–50 ns a run, which is much for a program that runs 100,000 times
-a second. So the statistics are on for half a second out of ten and the slice stands for the whole interval.
+a second. So the statistics are on for a second out of ten and the slice stands for the whole interval.
 The figure includes the counting itself, so it errs on the high side.
 """
 
@@ -36,7 +36,7 @@ class RunTime:
         self._start()
 
     def tick(self) -> None:
-        """Start or end a slice when it is time; to be called several times a second."""
+        """Start or end a slice when it is time; to be called at least once a second."""
         now = self._clock()
         if self._disable and now - self._slice_from_ns >= SLICE_NS:
             self._finish(now)
