@@ -16,6 +16,7 @@ from collector.compare.model import Arm, Comparison, SmallestEffect
 from collector.compare.regressions import regressions
 from collector.query.model import Completeness, Query
 from collector.query.querier import Querier
+from collector.store.errors import StoreError
 from tests.accuracy.simulated_fleet import (
     F8,
     PERIOD_NS,
@@ -142,7 +143,17 @@ def _arm(query: Query, side: Side) -> Arm:
 
 def _asks(fleet: Fleet) -> Callable[..., Comparison]:
     querier = Querier(fleet.store)
-    return lambda a, b, before=None: compare(querier, a, b, before=before)
+
+    def ask(a: Query, b: Query, before: Query | None = None) -> Comparison:
+        """As a person does on a busy machine: the same question again."""
+        for _ in range(20):
+            try:
+                return compare(querier, a, b, before=before)
+            except StoreError as error:
+                print(f"asked again: {error}", flush=True)
+        return compare(querier, a, b, before=before)
+
+    return ask
 
 
 class Simulation:
