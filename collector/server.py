@@ -24,7 +24,7 @@ from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2
 SERVICE = "fleetprof.v1.IngestService"
 AGENT_SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
 LOOPBACK = Address("127.0.0.1", 0)
-WORKERS = 512
+WORKERS = 1024
 """Requests handled at a time. Each waits for its batch: while one is stored, the next one gathers."""
 CALLS = 4 * WORKERS
 """Calls that are open at a time, most of them not read yet; gRPC answers RESOURCE_EXHAUSTED to others."""

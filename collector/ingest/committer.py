@@ -30,7 +30,7 @@ log = logging.getLogger("fleetprof.ingest")
 LINGER_S = 0.5
 """How long the first window of a batch waits for others: at most two batches a second, each several blocks."""
 BATCH_ROWS = 500_000
-BATCH_WINDOWS = 256
+BATCH_WINDOWS = 512
 """A batch of this many windows or rows does not wait for more."""
 QUEUE_ROWS = 4_000_000
 """Most sample rows that wait; beyond, senders are told to come later."""
