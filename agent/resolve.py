@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from agent.process import Mapping, Process
 from agent.samples import U64, Captures, Stacks, UserEnd
@@ -96,9 +97,9 @@ class Resolver:
 
         `owners`: the process image behind each row. A row without any stack becomes "(unsampled)".
         """
-        self._learn_user(captures, owners)
-        self._learn_kernel(captures)
         user, kernel = _slices(captures.user), _slices(captures.kernel)
+        self._learn_user(user, owners)
+        self._learn_kernel(kernel, captures.type == ProfileType.CPU)
         exact = (captures.type == ProfileType.CPU).tolist()
         ends = captures.user_end.tolist()
         unsampled = (self._define(UNSAMPLED),)
@@ -147,8 +148,7 @@ class Resolver:
         self._spaces[id(process)] = space
         return space
 
-    def _learn_user(self, captures: Captures, owners: list[Process | None]) -> None:
-        slices = _slices(captures.user)
+    def _learn_user(self, slices: list[bytes], owners: list[Process | None]) -> None:
         opened: dict[int, _Space] = {}
         wanted: dict[int, set[int]] = {}
         for row, owner in enumerate(owners):
@@ -164,9 +164,7 @@ class Resolver:
                 ordered = np.array(new, np.uint64)
                 self._remember(space, ordered, self._symbols.user_frames(space.owner, ordered))
 
-    def _learn_kernel(self, captures: Captures) -> None:
-        slices = _slices(captures.kernel)
-        exact = captures.type == ProfileType.CPU
+    def _learn_kernel(self, slices: list[bytes], exact: npt.NDArray[np.bool_]) -> None:
         for space, rows, leaf_exact in (
             (self._kernel_exact, np.flatnonzero(exact), True),
             (self._kernel_waits, np.flatnonzero(~exact), False),
