@@ -7,7 +7,7 @@ import numpy as np
 from collector.query.asking import Asking
 from collector.query.completeness import GONE_AFTER_S, IN_FLIGHT_S, WINDOW_S
 from collector.query.model import Query, TimeRange
-from collector.query.sources import Binds, hosts_condition, time_condition
+from collector.query.sources import VOUCHED, Binds, hosts_condition, time_condition
 
 SETTLED_S = IN_FLIGHT_S + WINDOW_S
 """A judged range ends this long before now: its last windows should have come by then."""
@@ -39,7 +39,8 @@ def load_coverage(asking: Asking, query: Query) -> Coverage:
     inside = f"ts >= toDateTime({binds.add(start_s)})"
     found = asking.ask(
         f"SELECT host, toUInt32(min(ts)) AS first_s, uniqExactIf(ts, {inside}) AS received FROM windows "
-        f"WHERE {time_condition(reach, binds)} AND {hosts_condition(replace(query, range=reach), binds)} "
+        f"WHERE {time_condition(reach, binds)} AND {VOUCHED} AND "
+        f"{hosts_condition(replace(query, range=reach), binds)} "
         "GROUP BY host",
         binds,
     )

@@ -13,6 +13,7 @@ from collector.compare.units import Clusters
 from collector.query.asking import Asking
 from collector.query.model import Query
 from collector.query.sources import (
+    VOUCHED,
     Binds,
     Segment,
     hosts_condition,
@@ -110,7 +111,8 @@ def _load_windows(asking: Asking, query: Query) -> dict[str, I64]:
     binds = Binds()
     found = asking.ask(
         "SELECT host, groupUniqArray(toUInt32(ts)) AS starts FROM windows "
-        f"WHERE {time_condition(query.range, binds)} AND {hosts_condition(query, binds)} GROUP BY host",
+        f"WHERE {time_condition(query.range, binds)} AND {VOUCHED} AND {hosts_condition(query, binds)} "
+        "GROUP BY host",
         binds,
     )
     return {

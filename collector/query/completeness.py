@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from collector.query.asking import Asking
 from collector.query.model import Completeness, Query, TimeRange
-from collector.query.sources import Binds, hosts_condition, time_condition
+from collector.query.sources import VOUCHED, Binds, hosts_condition, time_condition
 from fleetprof.profile_types import WINDOW_NS
 
 WINDOW_S = WINDOW_NS // 1_000_000_000
@@ -45,7 +45,7 @@ def load_coverage(asking: Asking, query: Query, now_s: float | None = None) -> C
     found = asking.ask(
         "SELECT host, toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s, "
         f"uniqExactIf(ts, {inside}) AS received, minIf(cpu_exact, {inside}) AS exact FROM windows "
-        f"WHERE {time_condition(reach, binds)} AND {hosts_condition(query, binds)} GROUP BY host",
+        f"WHERE {time_condition(reach, binds)} AND {VOUCHED} AND {hosts_condition(query, binds)} GROUP BY host",
         binds,
     )
     received = found["received"].astype(np.int64)

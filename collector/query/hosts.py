@@ -10,7 +10,15 @@ from collector.query.asking import Asking
 from collector.query.host_model import CELLS, Agent, HookOff, HostRow, Reported, ServiceUse
 from collector.query.host_problems import find_problems
 from collector.query.model import Query, TimeRange
-from collector.query.sources import MINUTE_S, Binds, series_sql, split_range, time_condition, union_sql
+from collector.query.sources import (
+    MINUTE_S,
+    VOUCHED,
+    Binds,
+    series_sql,
+    split_range,
+    time_condition,
+    union_sql,
+)
 from collector.store.interface import Columns
 from fleetprof.profile_types import WINDOW_NS, ProfileType, Selection
 from fleetprof.protocol import SILENT_AFTER_S
@@ -139,7 +147,7 @@ def _load_hours(asking: Asking, range: TimeRange) -> dict[str, dict[int, _Hour]]
     found = asking.ask(
         "SELECT host, toUInt32(toStartOfHour(ts)) AS hour_s, sum(covered_ns) AS covered, "
         "toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s FROM windows "
-        f"WHERE {time_condition(range, binds)} GROUP BY host, hour_s",
+        f"WHERE {time_condition(range, binds)} AND {VOUCHED} GROUP BY host, hour_s",
         binds,
     )
     hours: dict[str, dict[int, _Hour]] = defaultdict(dict)
@@ -156,7 +164,7 @@ def _load_sums(asking: Asking, range: TimeRange, used: TimeRange) -> dict[str, d
         "SELECT host, sum(covered_ns) AS asked, sum(covered_ns * cpu_count) AS cpu_time, "
         "sum(agent_cpu_ns + agent_bpf_ns) AS cost, min(cpu_exact) AS exact, "
         f"sumIf(covered_ns, {time_condition(used, binds)}) AS used FROM windows "
-        f"WHERE {time_condition(range, binds)} GROUP BY host",
+        f"WHERE {time_condition(range, binds)} AND {VOUCHED} GROUP BY host",
         binds,
     )
     return _by_host(found)
@@ -168,7 +176,7 @@ def _load_newest(asking: Asking, end_s: int) -> dict[str, dict[str, Any]]:
     found = asking.ask(
         "SELECT host, argMax(cpu_count, ts) AS cpus, argMax(agent_rss_bytes, ts) AS rss, "
         "argMax(agent_map_bytes, ts) AS maps, groupUniqArray(agent_id) AS agents FROM windows "
-        f"WHERE {time_condition(TimeRange(end_s - NEWEST_S, end_s), binds)} GROUP BY host",
+        f"WHERE {time_condition(TimeRange(end_s - NEWEST_S, end_s), binds)} AND {VOUCHED} GROUP BY host",
         binds,
     )
     return _by_host(found)

@@ -16,6 +16,9 @@ from fleetprof.series import KNOWN_LABELS
 
 HOUR_S = 3600
 MINUTE_S = 60
+VOUCHED = "covered_ns > 0"
+"""Windows whose sender vouches that they are complete: those of our agents. What other profilers push
+(collector/receivers) covers 0 and has no say in what is missing."""
 
 ROLLED_UP_LABELS = frozenset({"service", "version", "region"})
 """Labels that the hourly tables keep."""

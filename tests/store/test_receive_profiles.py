@@ -15,12 +15,16 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
 )
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2_grpc import ProfilesServiceStub
 
+from collector.query.model import Query, TimeRange
+from collector.query.querier import Querier
+from collector.query.selector import parse_selector
 from collector.store.chdb import ChdbStore
 from collector.store.consistency import differences
 from fleetprof.formats import pprof
 from fleetprof.formats.stack_profile import CPU_NANOSECONDS, SAMPLES_COUNT, ValueType, from_stacks
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
+from fleetprof.profile_types import selection
 from fleetprof.pyroscope import push_pb2, push_pb2_grpc
 from tests.store.receiving import Receiving, receiving
 from tests.unit.foreign_requests import OtlpProfiles, golden
@@ -72,6 +76,17 @@ def test_otlp_over_grpc_counts_once(there: Receiving, channel: grpc.Channel, ser
     labels = there.rows("SELECT host FROM series WHERE service = %(s)s", s=service)
     assert labels == [(f"host-{service}",)]
     assert not [each for each in differences(there.store) if each.service == service]
+
+
+def test_what_others_push_says_nothing_of_completeness(there: Receiving, service: str) -> None:
+    """Nobody vouches that a foreign profiler sends every 10 s: its pauses are no losses, its host no agent's."""
+    now_s = int(time.time())
+    assert there.post(PROFILES, otlp(service, start_s=now_s - 600).encode(), **PROTOBUF).status_code == 200
+    range, querier = TimeRange(now_s - 900, now_s), Querier(there.store)
+    query = Query(selection("cpu"), parse_selector(f'service="{service}"'), range)
+    assert querier.summary(query).seconds == 50e-9
+    assert querier.completeness(query).windows_expected == 0
+    assert f"host-{service}" not in {row.host for row in querier.hosts(range, now_s)}
 
 
 @pytest.mark.parametrize("packed", [False, True])
