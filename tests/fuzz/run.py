@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.seeds import seeds_of
@@ -48,12 +48,8 @@ def run(
     with _alarm():
         for number in range(inputs):
             data = mutator.next()
-            try:
-                signal.alarm(LONGEST_S)
+            with _Keeping(data, folder, f"{receiver}-{seed}-{number}"):
                 taken += target(data)
-            except BaseException as error:
-                signal.alarm(0)
-                raise _kept(error, data, folder, f"{receiver}-{seed}-{number}") from error
     growth = _peak_bytes() - before
     assert growth < MOST_GROWTH_BYTES, f"memory grew by {growth >> 20} MiB"
     return Result(receiver, inputs, taken, time.monotonic() - began_s, growth)
@@ -66,15 +62,27 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def _kept(error: BaseException, data: bytes, folder: Path | None, name: str) -> BaseException:
-    """The error, with a note of where its input is."""
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-        error.add_note(f"The input is in {folder / name}.")
-    else:
-        error.add_note(f"The input is {name}: {data!r}")
-    return error
+class _Keeping:
+    """Keeps the input with which a block ends in an error, or takes too long, and notes where it is."""
+
+    def __init__(self, data: bytes, folder: Path | None, name: str) -> None:
+        self._data, self._folder, self._name = data, folder, name
+
+    def __enter__(self) -> None:
+        signal.alarm(LONGEST_S)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.alarm(0)
+        if error is None:
+            return
+        where = repr(self._data)
+        if self._folder:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / self._name).write_bytes(self._data)
+            where = str(self._folder / self._name)
+        error.add_note(f"The input {self._name} is {where}.")
 
 
 @contextmanager
