@@ -45,7 +45,9 @@ async function answerOf(asked) {
     if (failure.name === 'AbortError') throw failure;
     throw new ApiError('The server did not answer.', 'Check that fleetprof is still running, then load again.', 0);
   }
-  if (response.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (response.status === 401 && location.pathname !== '/login') {
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  }
   const body = await response.json().catch(() => null);
   if (response.ok && body !== null) return body;
   throw new ApiError(body?.error || `The server answered ${response.status}.`, body?.hint || '', response.status);
