@@ -14,6 +14,7 @@ from collector.exposure import push_exposure
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions
+from collector.ingest.left_journal import set_aside
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
@@ -54,7 +55,7 @@ class Collector:
         self.config = config
         raise_limit(OPEN_FILES)
         self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
-        self._folder = FolderLock(config.data) if config.store else None
+        self._folder = FolderLock(config.data, config.standby, stopping) if config.store else None
         self.store = self._open_store()
         self.ledger = LossLedger()
         self.metrics = CollectorRegistry()
@@ -70,7 +71,8 @@ class Collector:
         self._server: Running | None = None
         self._retention: RetentionJob | None = None
         try:
-            self.store.own(collector_id(config.data), config.standby, stopping)
+            if not self.store.own(collector_id(config.data), config.standby, stopping):
+                set_aside(config.data / JOURNAL)
             for name in migrate(self.store):
                 log.info("Applied migration %s.", name)
             self.alerts = self._alerts(ui_url)

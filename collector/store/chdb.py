@@ -168,8 +168,9 @@ class ChdbStore:
         """Drop a partition; see `Store.drop_partition`."""
         self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
 
-    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
+    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
         """Nothing to do: who opened the folder is the only one; see `Store.own`."""
+        return True
 
     @property
     def owned(self) -> bool:

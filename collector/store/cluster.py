@@ -173,6 +173,9 @@ class ClusterStore(ServerStore):
                 log.warning("Cannot see whether %s has all rows: %s", node, error.message)
 
     def _create_database(self) -> None:
+        known = self._outside("SELECT DISTINCT cluster FROM system.clusters").column("cluster").to_pylist()
+        if self.address.cluster not in known:
+            raise self._unknown_cluster()
         sql = f"CREATE DATABASE IF NOT EXISTS {self.address.database} ON CLUSTER {self.address.cluster}"
         self._outside(sql, deadline_s=DDL_SECONDS)
 
@@ -188,12 +191,15 @@ class ClusterStore(ServerStore):
             at = replace(self.address, hosts=((host, port),))
             nodes.append(Node(shard, number, host, port, Pool(at, connections), Pool(at, 4)))
         if not nodes:
-            raise StoreError(
-                170,
-                f"The store {self.address} knows no cluster {self.address.cluster}.",
-                "Name one of the server's remote_servers (SELECT DISTINCT cluster FROM system.clusters).",
-            )
+            raise self._unknown_cluster()
         return nodes
+
+    def _unknown_cluster(self) -> StoreError:
+        return StoreError(
+            170,
+            f"The store {self.address} knows no cluster {self.address.cluster}.",
+            "Name one of the server's remote_servers (SELECT DISTINCT cluster FROM system.clusters).",
+        )
 
     def _split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         """The rows of each shard, in their order; always the same for the same rows."""

@@ -74,11 +74,12 @@ class Store(Protocol):
         """Drop a partition with all of its rows, at once."""
         ...
 
-    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
+    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
         """Become the only collector that writes, until `close`; who only reads need not.
 
         `holder` is this collector's name across restarts. While another one has the store: raises StoreTaken,
         or with `wait` takes over when that one is gone, unless `stopping` is set before (StoreTaken too).
+        Returns false when another one wrote since this one did: block numbers that this one noted say nothing now.
         """
         ...
 

@@ -96,17 +96,20 @@ class Lease:
         self.lost = False
         """True once another collector has the lease."""
 
-    def take(self, wait: bool, stopping: threading.Event | None = None) -> None:
+    def take(self, wait: bool, stopping: threading.Event | None = None) -> bool:
         """Get the lease; with `wait` after its holder is gone, however long that takes.
+
+        Returns false when another holder had it since this one had it last.
 
         Raises StoreTaken when a live collector has it (which takes up to 15 s to know) or, while waiting, when
         `stopping` is set.
         """
-        while not self._try(self._read(), wait):
+        while not self._try(seen := self._read(), wait):
             if stopping and stopping.is_set():
                 raise StoreTaken(0, "Stopped while another collector had the store.")
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
+        return not seen.epoch or (seen.beat is not None and seen.beat.holder == self._holder)
 
     def check(self) -> None:
         """Raise StoreTaken unless the lease is in force now; StoreError when the server cannot be asked."""

@@ -37,6 +37,11 @@ class ArrowBlock:
 class NativeConnection(Connection):  # type: ignore[misc]
     """Runs one statement at a time; belongs to one thread at a time."""
 
+    def receive_hello(self) -> None:
+        """The server's answer to our greeting: soon, or it is no ClickHouse that is there."""
+        with self.timeout_setter(self.connect_timeout):
+            super().receive_hello()
+
     def get_block_in_stream(self) -> Any:
         """The reader of result blocks."""
         return _BlocksIn(self.fin, self.context)

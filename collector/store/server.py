@@ -151,11 +151,12 @@ class ServerStore:
         """Drop a partition; see `Store.drop_partition`."""
         self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
 
-    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> None:
+    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
         """Become the one collector that writes here, until `close`; see `Store.own`."""
         lease = Lease(self._epochs(), holder, *self.lease_s)
-        lease.take(wait, stopping)
+        continued = lease.take(wait, stopping)
         self._lease = lease
+        return continued
 
     @property
     def owned(self) -> bool:

@@ -63,7 +63,7 @@ def _sentence(text: str) -> str:
 
 
 def _no_tls(error: Exception, address: ServerAddress) -> StoreError:
-    reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+    reason = getattr(error, "verify_message", "") or getattr(error, "message", "") or str(error)
     return StoreAway(
         210,
         f"The store {address} and this collector cannot agree on TLS: {reason}.",
@@ -72,14 +72,18 @@ def _no_tls(error: Exception, address: ServerAddress) -> StoreError:
 
 
 def _away(error: Exception, address: ServerAddress) -> StoreError:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return _no_tls(cause, address)
-        cause = cause.__context__
-    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error) or "timed out"
+    # The driver keeps only the text of what went wrong below it.
+    text = str(getattr(error, "message", None) or error)
+    if "[SSL" in text or "CERTIFICATE" in text:
+        return _no_tls(error, address)
+    if isinstance(error, errors.SocketTimeoutError | TimeoutError):
+        return StoreAway(
+            210,
+            f"The store {address} does not answer.",
+            "Check that it runs, and that its port speaks ClickHouse's native protocol (9000, with TLS 9440).",
+        )
     return StoreAway(
         210,
-        f"The store {address} is not there: {str(reason).strip()}.",
+        f"The store {address} is not there: {text.strip()}.",
         "Start the server, or correct the store's address.",
     )

@@ -25,9 +25,9 @@ def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def running(data: Path) -> "Iterator[tuple[subprocess.Popen[str], str]]":
+def running(data: Path, *more: str) -> "Iterator[tuple[subprocess.Popen[str], str]]":
     """A collector on a free port, and its address."""
-    command = [*COMMAND, "run", "--grpc", "127.0.0.1:0", "--data", str(data)]
+    command = [*COMMAND, "run", "--grpc", "127.0.0.1:0", "--data", str(data), *more]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         said = ""

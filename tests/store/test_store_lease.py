@@ -72,11 +72,11 @@ def test_the_next_one_takes_over_at_once_after_an_orderly_end_and_a_restart(conn
     first, second, again = connect(), connect(), connect()
     for store in (first, second, again):
         store.lease_s = (0.05, 3600.0)  # nothing of this waits for an expiry
-    first.own("first")
+    assert first.own("first")
     first.close()
-    second.own("second")
+    assert not second.own("second")
     fall_asleep(second)  # killed, and started again on the same data folder
-    again.own("second")
+    assert again.own("second")
     again.insert("series_1m", ROW, "")
     assert rows(again) == 1
 
