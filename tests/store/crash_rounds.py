@@ -41,8 +41,8 @@ from tests.store.pushes import Row, push_request, recent_window_s
 JOURNAL = "journal"
 WINDOWS = 20
 AGENTS = 3
-STEPS = 17
-"""Of a batch and its roll-up: two to note, eight and three inserts, two to note, two to forget."""
+STEPS = range(17) if os.environ.get("FLEETPROF_SLOW") else (0, 1, 4, 6, 9, 10, 11, 13, 15, 16)
+"""Of a batch and its roll-up: two to note, eight inserts, two to note, three inserts, two to forget."""
 
 
 class Steps:
@@ -164,7 +164,7 @@ def life(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 def between(folder: Path) -> int:
     """Kill a collector after each step of a batch and its roll-up; returns how many were killed."""
-    lives = (life(folder, "collect", str(steps)) for steps in range(STEPS))
+    lives = (life(folder, "collect", str(steps)) for steps in STEPS)
     return sum(each.wait(60) == -signal.SIGKILL for each in lives)
 
 
@@ -176,7 +176,7 @@ def anywhere(folder: Path, rounds: int) -> int:
             assert each.stdout
             each.stdout.readline()
             try:
-                each.wait(chance.uniform(0.0, 0.12))
+                each.wait(chance.uniform(0.0, 0.6))
             except subprocess.TimeoutExpired:
                 each.kill()
             killed += each.wait(60) == -signal.SIGKILL
@@ -191,12 +191,13 @@ def lose_power(folder: Path) -> int:
     Those are at most the parts that came after the journal's oldest entry was noted.
     """
     headers = Journal(folder / "data" / JOURNAL).headers()
+    written = {table for header in headers for table in header.lengths}
     lost = 0
     for table in folder.glob("data/clickhouse/data/default/*"):
         for part in table.iterdir() if headers else ():
             numbers = re.fullmatch(r"\w+?_(\d+)_(\d+)_(\d+)", part.name)
             newer = numbers and int(numbers[1]) > headers[0].newest_blocks.get(table.name, 0)
-            if newer and table.name in headers[0].newest_blocks and chance.random() < 0.5:
+            if newer and table.name in written and chance.random() < 0.5:
                 shutil.rmtree(part)
                 lost += 1
     return lost
