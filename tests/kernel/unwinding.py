@@ -1,0 +1,99 @@
+"""Sampling with unwound stacks, tables loaded before the first sample that counts."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from agent.backends.core import CoreBackend
+from agent.backends.interface import BackendOptions
+from agent.object_files import ObjectFiles
+from agent.processes import ProcessTable
+from agent.samples import Captures, UserEnd, concat
+from agent.symbolize.symbolizer import Symbolizer
+from agent.unwind.objects import TableBuilder
+from agent.unwind.table_files import TableFiles
+from agent.unwind.unwinder import Unwinder
+from fleetprof.losses import Losses
+from tests.kernel.cpu_load import cpu_ns, poll, rows_of, stack
+
+FREQUENCY_HZ = 499
+
+
+class Unwinding:
+    """A backend that unwinds, the processes it knows, and names for what it sees."""
+
+    def __init__(self, folder: Path, limit_bytes: int, options: BackendOptions) -> None:
+        self._files = ObjectFiles()
+        self.processes = ProcessTable(files=self._files)
+        self.backend = CoreBackend(options)
+        assert self.backend.unwind_tables, self.backend.unavailable
+        builder = TableBuilder(TableFiles(folder))
+        self.unwinder = Unwinder(self.backend.unwind_tables, self._files, builder, limit_bytes)
+        self._symbols = Symbolizer(self._files)
+        self.losses = Losses()
+
+    def follow(self, pid: int) -> None:
+        """Take a process in, and wait until its tables are loaded."""
+        process = self.processes.find(pid, 0)
+        assert process
+        self.unwinder.follow(process)
+        for _ in poll(lambda: not self.unwinder.builder.waiting):
+            self.unwinder.turn()
+
+    def drain(self) -> Captures:
+        """One drain as the pipeline does it."""
+        self.processes.poll()
+        drained = self.backend.drain()
+        self.losses.update(drained.losses)
+        self.unwinder.turn()
+        for pid in set(drained.captures.pid.tolist()):
+            process = self.processes.find(pid, time.monotonic_ns())
+            if process:
+                self.unwinder.follow(process)
+        return drained.captures
+
+    def sample(self, pid: int, seconds: float) -> Captures:
+        """The samples of a process until it has used so much CPU time."""
+        self.drain()
+        began = cpu_ns(pid)
+        parts = [self.drain() for _ in poll(lambda: cpu_ns(pid) - began >= seconds * 1e9)]
+        return rows_of(concat([*parts, self.drain()]), pid)
+
+    def names(self, captures: Captures, row: int) -> list[str]:
+        """The functions of a user stack, leaf first."""
+        addrs = stack(captures.user, row).copy()
+        addrs[1:] -= np.uint64(1)
+        process = self.processes.find(int(captures.pid[row]), 0)
+        assert process
+        return [frame.function or frame.mapping for frame in self._symbols.user_frames(process, addrs)]
+
+    def close(self) -> None:
+        self.unwinder.close()
+        self.backend.close()
+        self.processes.close()
+
+
+@contextmanager
+def unwinding(folder: Path, limit_bytes: int = 64 << 20, **options: int) -> Iterator[Unwinding]:
+    wanted = BackendOptions(sched=False, unwind="auto", **({"frequency_hz": FREQUENCY_HZ} | options))
+    made = Unwinding(folder, limit_bytes, wanted)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def ends(captures: Captures) -> Counter[UserEnd]:
+    """How many user stacks ended in which way."""
+    with_stack = np.diff(captures.user.starts) > 0
+    return Counter(UserEnd(end) for end in captures.user_end[with_stack].tolist())
+
+
+def complete_share(captures: Captures) -> float:
+    """Share of user stacks that reached the root of their thread."""
+    found = ends(captures)
+    return found[UserEnd.ROOT] / max(found.total(), 1)
