@@ -32,7 +32,7 @@ static OWN_FRAME void spin(int rounds)
 
 extern "C" OWN_FRAME void on_signal(int)
 {
-	spin(40000);
+	spin(400000);
 }
 
 extern "C" OWN_FRAME int recurse(int depth)
