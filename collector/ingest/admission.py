@@ -15,6 +15,7 @@ from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_packed
 from collector.ingest.refusal import Refused, malformed
 from collector.ingest.window import AgentCost, Columns, Window, WindowKey
+from collector.receivers.unpack import check_parts, shape_of
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import WINDOW_NS
 from fleetprof.protocol import PROTOCOL_VERSION
@@ -23,6 +24,7 @@ from fleetprof.v1 import ingest_pb2
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REASONS = {int(reason): reason for reason in DropReason}
 _ID_BYTES = 8
+_DEFINITIONS = shape_of(ingest_pb2.Definitions.DESCRIPTOR)
 
 
 def receive(data: bytes, limits: Limits) -> Any:
@@ -136,6 +138,7 @@ def _row_count(columns: Columns, limits: Limits) -> int:
 def _defined(data: bytes, limits: Limits) -> Defined | None:
     if not data:
         return None
+    check_parts(data, _DEFINITIONS)
     try:
         return decode_definitions(ingest_pb2.Definitions.FromString(data), limits)
     except DecodeError:

@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from collector.receivers.unpack import check_parts, shape_of
 from fleetprof.v1 import ingest_pb2
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -42,12 +43,17 @@ def _packed_contract() -> Any:
 
 
 _PackedPush = _packed_contract()
+_SHAPE = shape_of(_PackedPush.DESCRIPTOR)
 _WINDOW_FIELDS = frozenset(ingest_pb2.Window.DESCRIPTOR.fields_by_number)
 _SAMPLES_FIELDS = frozenset(ingest_pb2.Samples.DESCRIPTOR.fields_by_number)
 
 
 def parse_packed(data: bytes) -> Any:
-    """The request that `data` encodes, each column a list of one piece, or none; raises DecodeError."""
+    """The request that `data` encodes, each column a list of one piece, or none.
+
+    Raises DecodeError, and Refused for one of so many parts that parsing it would take too much memory.
+    """
+    check_parts(data, _SHAPE)
     request = _PackedPush.FromString(data)
     window, samples = request.window, request.window.samples
     if (
