@@ -87,7 +87,7 @@ class HttpReceivers:
         """The answer to a POST to one of PATHS; never raises Refused or Later."""
         return self._answers[request.path](request)
 
-    def too_large(self, request: HttpRequest) -> HttpAnswer:
+    def too_large(self) -> HttpAnswer:
         """Counts and answers a body that is not read because of its length."""
         self._inbox.ledger.count(DropReason.TOO_LARGE)
         return _plain_error(413, f"The body is larger than {BODY_BYTES} bytes.")

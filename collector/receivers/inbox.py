@@ -40,8 +40,6 @@ class Taken:
     """Windows stored now."""
     duplicates: int = 0
     """Windows that were stored before."""
-    profiles: int = 0
-    """Profiles taken."""
     rejected: int = 0
     """Profiles refused, or windows of them."""
     problems: list[str] = field(default_factory=list)
@@ -113,7 +111,6 @@ class Inbox:
             profiles = translate(taken)
             requests = make_requests(profiles, content_key(source, *content), self._clock())
             del profiles
-        taken.profiles = len(requests)
         self._push_all(requests, taken)
         return taken
 

@@ -27,7 +27,6 @@ from fleetprof.losses import DropReason
 from fleetprof.pyroscope import push_pb2
 
 SERVICE = "push.v1.PusherService"
-PARTS = ("profile", "sample_type_config", "prev_profile")
 
 _SHAPE = shape_of(push_pb2.PushRequest.DESCRIPTOR)
 _FOLDED = ("", "folded", "groups", "collapsed")

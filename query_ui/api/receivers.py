@@ -13,6 +13,7 @@ from collector.query.model import Json
 from collector.receivers.http import PATHS, HttpReceivers, HttpRequest
 from collector.receivers.unpack import BODY_BYTES
 from collector.receivers.uploads import LABELS_HEADER, PARAMETERS
+from fleetprof.errors import UnavailableError
 from query_ui.api import schemas
 
 NAME = "receivers"
@@ -42,10 +43,9 @@ def _view(receivers: HttpReceivers | None) -> Callable[[], Response]:
     def view() -> Response:
         _refuse_browsers()
         if receivers is None:
-            raise NotImplementedError("There is no collector in this process: push to one that runs.")
-        asked = _request()
+            raise UnavailableError("This process has no collector.", "Push to one that has: fleetprof up.")
         too_large = (request.content_length or 0) > BODY_BYTES
-        answer = receivers.too_large(asked) if too_large else receivers.answer(asked)
+        answer = receivers.too_large() if too_large else receivers.answer(_request())
         response = Response(answer.body, status=answer.status, content_type=answer.content_type)
         response.headers.extend(answer.headers)
         response.headers["Cache-Control"] = "no-store"
@@ -55,14 +55,12 @@ def _view(receivers: HttpReceivers | None) -> Callable[[], Response]:
 
 
 def _request() -> HttpRequest:
-    """The request; one byte more than the limit of a body whose length is not told before."""
-    length = request.content_length
-    body = b"" if length is not None and length > BODY_BYTES else request.stream.read(BODY_BYTES + 1)
+    """The request; of a body whose length is not told before, one byte more than its limit."""
     return HttpRequest(
         path=request.path,
         query=request.args.to_dict(),
         headers={name.lower(): value for name, value in request.headers.items()},
-        body=body,
+        body=request.stream.read(BODY_BYTES + 1),
         peer=request.remote_addr or "",
     )
 

@@ -26,6 +26,7 @@ from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import selection
 from fleetprof.pyroscope import push_pb2, push_pb2_grpc
+from query_ui.app import create_app
 from tests.store.receiving import Receiving, receiving
 from tests.unit.foreign_requests import OtlpProfiles, golden
 
@@ -226,6 +227,11 @@ def test_what_is_not_supported_is_refused_by_name(there: Receiving, path: str, s
 def test_other_sites_may_not_push(there: Receiving) -> None:
     answer = there.post("/api/v1/ingest?service=x", b"a 1\n", Origin="https://evil.example")
     assert answer.status_code == 403
+
+
+def test_pages_without_a_collector_say_so(embedded: ChdbStore) -> None:
+    answer = create_app(Querier(embedded)).test_client().post("/v1/traces", data=b"x")
+    assert (answer.status_code, answer.json["error"]) == (503, "This process has no collector.")
 
 
 def pyroscope(service: str, *files: bytes) -> push_pb2.PushRequest:
