@@ -16,7 +16,7 @@ from collector.compare.estimate import beyond
 from collector.compare.evidence import Sparse
 from collector.compare.localise import Causes, find_causes, stack_changes
 from collector.compare.model import Comparison, Effects, Finding, Regressions, Shift, SmallestEffect
-from collector.compare.shifts import Match, match_sources
+from collector.compare.shifts import LEAST_PART, Match, match_sources
 from collector.query.flame import ROOT
 
 F8 = npt.NDArray[np.float64]
@@ -54,6 +54,8 @@ def find_regressions(
         comparison.own.net,
         changes,
     )
+    if not now.a.any():
+        matches = [match for match in matches if _fell_by_itself(comparison.own, match)]
     moved = {match.target: match for match in matches}
     findings, shifts = [], []
     for row in rows:
@@ -172,6 +174,17 @@ class _Tests:
                 ROOT, "cpu", -1, cpu.a, cpu.b, cpu.delta, cpu.low, cpu.high, cpu.delta, cpu.p_more, cpu.p_more
             )
         ]
+
+
+def _fell_by_itself(own: Effects, match: Match) -> bool:
+    """Whether the source lost more than the target's growth takes from every other share.
+
+    Needed where functions are too few for a common factor: there one that grows makes all others fall.
+    """
+    target, source = match.target, match.source
+    rest = max(1 - own.b[target], 1e-9)
+    lost = own.a[source] - own.b[source] * (1 - own.a[target]) / rest
+    return bool(lost >= LEAST_PART * own.net[target])
 
 
 def _margin(comparison: Comparison, effects: Effects, effect: SmallestEffect) -> F8:

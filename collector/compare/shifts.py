@@ -17,7 +17,7 @@ from fleetprof.frames import Frame
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-_LEAST_PART = 0.4
+LEAST_PART = 0.4
 """Of the growth, that a source has to have lost."""
 
 
@@ -44,7 +44,7 @@ def match_sources(
     for target in causes.tolist():
         for source in shrunk.tolist():
             part = -net[source] / net[target] if net[target] > 0 else 0.0
-            if part < _LEAST_PART or target == source or not _related(target, source, kin):
+            if part < LEAST_PART or target == source or not _related(target, source, kin):
                 continue
             names = SequenceMatcher(None, frames[target].name, frames[source].name).ratio()
             scored.append((abs(np.log(part)) - names, target, source))
