@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
 
-from tests.store.clickhouse_server import ClickHouseServer, free_port
+from tests.store.clickhouse_server import DEPLOY, ClickHouseServer, free_port, login
 
-CLUSTER = "fleet"
+CLUSTER = "fleetprof"
 JAVA = shutil.which("java")
 _JARS = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"
 _START_S = 60.0
@@ -71,8 +72,9 @@ class Servers:
             [
                 ClickHouseServer(
                     folder / f"{shard}-{replica}",
-                    self._config(ports, shard, replica),
-                    port=ports[shard][replica],
+                    self._config(ports),
+                    _environment(shard, replica),
+                    ports[shard][replica],
                 )
                 for replica in range(2)
             ]
@@ -91,7 +93,7 @@ class Servers:
         """The address of a store in this cluster, with all servers; `first` is tried first."""
         ports = [node.port for node in self.all]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports[first:] + ports[:first])
-        return f"clickhouse://{hosts}/{database}?cluster={CLUSTER}"
+        return f"clickhouse://{login()}@{hosts}/{database}?cluster={CLUSTER}"
 
     def start_again(self) -> None:
         """Start what was killed."""
@@ -108,22 +110,31 @@ class Servers:
             node.kill()
         self.zookeeper.kill()
 
-    def _config(self, ports: list[list[int]], shard: int, replica: int) -> str:
-        shards = "".join(
-            "<shard><internal_replication>true</internal_replication>"
-            + "".join(f"<replica><host>127.0.0.1</host><port>{port}</port></replica>" for port in replicas)
-            + "</shard>"
-            for replicas in ports
-        )
-        return f"""
-<interserver_http_host>127.0.0.1</interserver_http_host>
-<interserver_http_port>{free_port()}</interserver_http_port>
-<zookeeper><node><host>127.0.0.1</host><port>{self.zookeeper.port}</port></node>
-<session_timeout_ms>5000</session_timeout_ms></zookeeper>
-<macros><shard>{shard + 1}</shard><replica>{replica + 1}</replica></macros>
-<remote_servers><{CLUSTER}>{shards}</{CLUSTER}></remote_servers>
-<distributed_ddl><path>/clickhouse/task_queue/ddl</path></distributed_ddl>
-"""
+    def _config(self, ports: list[list[int]]) -> str:
+        """deploy/clickhouse's cluster, with loopback and its ports for the hosts."""
+        text = (DEPLOY / "cluster" / "config.d" / "fleetprof-cluster.xml").read_text()
+        for shard, replicas in enumerate(ports, 1):
+            for replica, port in enumerate(replicas, 1):
+                found = rf"<host>clickhouse-{shard}-{replica}\.example</host>\s*<port>9000</port>"
+                text, count = re.subn(found, f"<host>127.0.0.1</host><port>{port}</port>", text)
+                assert count == 1
+        for old, new in (
+            ("zookeeper-1.example", "127.0.0.1"),
+            ("<port>2181</port>", f"<port>{self.zookeeper.port}</port>"),
+            ("<interserver_http_port>9009<", f"<interserver_http_port>{free_port()}<"),
+            ("<session_timeout_ms>10000<", "<session_timeout_ms>5000<"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        return text
+
+
+def _environment(shard: int, replica: int) -> dict[str, str]:
+    return {
+        "FLEETPROF_SHARD": str(shard + 1),
+        "FLEETPROF_REPLICA": str(replica + 1),
+        "FLEETPROF_HOST": "127.0.0.1",
+    }
 
 
 def usable() -> bool:

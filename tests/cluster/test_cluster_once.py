@@ -156,7 +156,7 @@ def test_a_change_of_the_schema_does_not_wait_for_the_dead(
     """It is there on all that live when it returns, and on the others some time after they are back."""
     monkeypatch.setattr(cluster, "DDL_SECONDS", 4.0)
     opened = open_store(whole.url("late"))
-    create = "CREATE TABLE IF NOT EXISTS late.some ON CLUSTER fleet (n UInt8) ENGINE = Memory"
+    create = "CREATE TABLE IF NOT EXISTS late.some ON CLUSTER fleetprof (n UInt8) ENGINE = Memory"
     dead = whole.nodes[1][1]
     dead.kill()
     opened.execute((create, {}))

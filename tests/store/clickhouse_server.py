@@ -1,13 +1,18 @@
-"""A clickhouse-server of the tests' own: free ports, a temporary folder, never the system's service."""
+"""A clickhouse-server of the tests' own, with the configuration of deploy/clickhouse: free ports, a temporary
+folder, never the system's service."""
 
 import os
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
+DEPLOY = Path(__file__).parents[2] / "deploy" / "clickhouse"
 PROGRAM = shutil.which("clickhouse-server")
+PASSWORD = "it's a: s/ecret@"
 _START_S = 60.0
 
 
@@ -18,15 +23,20 @@ def free_port() -> int:
 
 
 class ClickHouseServer:
-    """A server process in `folder`. `config` is XML that is added to the configuration."""
+    """A server process in `folder`. `config` is further configuration (XML), `environment` what it refers to."""
 
-    def __init__(self, folder: Path, config: str = "", password: str = "", port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, config: str = "", environment: Mapping[str, str] | None = None, port: int = 0
+    ) -> None:
         self.folder = folder
         self.port, self.http_port = port or free_port(), free_port()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "users.xml").write_text(_USERS.format(password=password))
+        self.environment = dict(environment or {})
+        shutil.copytree(DEPLOY / "server", folder, dirs_exist_ok=True)
+        (folder / "config.d" / "fleetprof-tls.xml").unlink()
+        (folder / "config.d" / "test.xml").write_text(config or "<yandex/>")
+        (folder / "users.xml").write_text(_USERS)
         (folder / "config.xml").write_text(
-            _CONFIG.format(folder=folder, port=self.port, http_port=self.http_port, more=config)
+            _CONFIG.format(folder=folder, port=self.port, http_port=self.http_port)
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -34,32 +44,34 @@ class ClickHouseServer:
     def url(self, database: str, **options: str) -> str:
         """The address of a store in this server."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
-        return f"clickhouse://127.0.0.1:{self.port}/{database}?{query}"
+        return f"clickhouse://{login()}@127.0.0.1:{self.port}/{database}?{query}"
 
     def start(self) -> None:
         assert PROGRAM, "clickhouse-server is not installed: deploy/setup.sh test"
         command = [PROGRAM, f"--config-file={self.folder / 'config.xml'}"]
+        environment = {**os.environ, "FLEETPROF_STORE_PASSWORD": PASSWORD, **self.environment}
         with (self.folder / "stdout").open("ab") as output:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
 
-    def wait(self) -> None:
-        """Until it takes connections."""
+    def wait(self, port: int = 0) -> None:
+        """Until it takes connections, or does on another port."""
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             assert self.process
             assert self.process.poll() is None, self.log()
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", port or self.port), 1).close()
                 return
             except OSError:
                 time.sleep(0.02)
         raise AssertionError(f"clickhouse-server did not start:\n{self.log()}")
-
-    def signal(self, number: int) -> None:
-        assert self.process
-        os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         if self.process:
@@ -68,13 +80,20 @@ class ClickHouseServer:
             self.process = None
 
     def log(self) -> str:
-        path = self.folder / "server.log"
-        return path.read_text("utf-8", "replace")[-3000:] if path.exists() else "(no log)"
+        """The ends of what it wrote."""
+        paths = (self.folder / "server.log", self.folder / "stdout")
+        return "\n".join(path.read_text("utf-8", "replace")[-3000:] for path in paths if path.exists())
 
 
+def login() -> str:
+    """User and password of an address."""
+    return f"fleetprof:{quote(PASSWORD, safe='')}"
+
+
+# What the package's own files hold: deploy/clickhouse adds to these.
 _USERS = """<yandex>
-<profiles><default><load_balancing>in_order</load_balancing></default></profiles>
-<users><default><password>{password}</password><networks><ip>127.0.0.1</ip></networks>
+<profiles><default/></profiles>
+<users><default><password></password><networks><ip>127.0.0.1</ip></networks>
 <profile>default</profile><quota>default</quota></default></users>
 <quotas><default/></quotas>
 </yandex>
@@ -83,7 +102,6 @@ _USERS = """<yandex>
 _CONFIG = """<yandex>
 <logger><level>warning</level><log>{folder}/server.log</log><errorlog>{folder}/error.log</errorlog>
 <size>10M</size><count>1</count></logger>
-<listen_host>127.0.0.1</listen_host>
 <tcp_port>{port}</tcp_port>
 <http_port>{http_port}</http_port>
 <path>{folder}/data/</path>
@@ -93,11 +111,7 @@ _CONFIG = """<yandex>
 <users_config>{folder}/users.xml</users_config>
 <default_profile>default</default_profile>
 <default_database>default</default_database>
-<timezone>UTC</timezone>
-<mark_cache_size>67108864</mark_cache_size>
-<max_concurrent_queries>100</max_concurrent_queries>
 <background_pool_size>2</background_pool_size>
-<mlock_executable>false</mlock_executable>
-{more}
+<query_log><database>system</database><table>query_log</table></query_log>
 </yandex>
 """

@@ -11,7 +11,7 @@ from collector.store import pool
 from collector.store.open import open_store
 from fleetprof.errors import FleetprofError
 from fleetprof.v1 import ingest_pb2
-from tests.store.clickhouse_server import ClickHouseServer, free_port
+from tests.store.clickhouse_server import ClickHouseServer, free_port, login
 from tests.store.test_ingest_command import COMMAND, push, run, running
 
 pytestmark = pytest.mark.store
@@ -54,7 +54,9 @@ def test_run_check_and_a_takeover(database: str, tmp_path: Path) -> None:
             process.wait()
             assert second.stderr
             said = next(line for line in second.stderr if "Taking profiles on" in line)
-            assert f"keeping them in {database.replace('//', '//default@').rstrip('?')}." in said
+            assert (
+                f"keeping them in clickhouse://fleetprof@{database.rpartition('@')[2].rstrip('?')}." in said
+            )
             address = said.split(" on ")[1].split(",")[0]
             assert push(address, 1) == DUPLICATE
             assert push(address, 2) == ACCEPTED
@@ -80,7 +82,7 @@ def process_of(process: "subprocess.Popen[str]") -> str:
         ("clickhouse://127.0.0.1:{port}/x?secure=1", "cannot agree on TLS"),
         ("clickhouse://127.0.0.1:{port}/x?secure=1&ca=/nowhere", "There is no file /nowhere"),
         ("clickhouse://127.0.0.1:{port}/x?password_file=/nowhere", "Cannot read the store's password"),
-        ("clickhouse://127.0.0.1:{port}/x?cluster=none", "knows no cluster none"),
+        ("clickhouse://{login}@127.0.0.1:{port}/x?cluster=none", "knows no cluster none"),
         ("clickhouse://127.0.0.1:{port}/x-y", 'names the database "x-y"'),
         ("clickhouse://127.0.0.1:{port}/x?nope=1", 'has an option "nope"'),
         ("clickhouse://127.0.0.1:port/x", "where host:port should be"),
@@ -91,7 +93,7 @@ def test_a_server_that_cannot_be_used_is_one_message(
     clickhouse: ClickHouseServer, store: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "CONNECT_S", 1)
-    places = {"free": free_port(), "http": clickhouse.http_port, "port": clickhouse.port}
+    places = {"login": login(), "free": free_port(), "http": clickhouse.http_port, "port": clickhouse.port}
     with pytest.raises(FleetprofError) as refused:
         open_store(store.format(**places))
     assert text in str(refused.value)
