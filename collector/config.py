@@ -79,7 +79,7 @@ TABLE = (
         minimum=1, maximum=3650,
     ),
     Setting(
-        "message_limit", BYTES, "64 MiB", "Largest request taken.", minimum=1 << 20, maximum=1 << 30,
+        "message_limit", BYTES, "16 MiB", "Largest request taken.", minimum=1 << 20, maximum=1 << 30,
     ),
     Setting("alert_rules", OPTIONAL_PATH, "", "File of alert rules, or folder of *.toml files."),
     Setting(

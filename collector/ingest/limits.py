@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of one Push, and how far from now its window may lie."""
 
-    message_bytes: int = 64 << 20
+    message_bytes: int = 16 << 20
     rows: int = 1_000_000
     series: int = 100_000
     stacks: int = 500_000
