@@ -79,14 +79,16 @@ def test_kills_on_both_sides(tmp_path: Path) -> None:
     state.mkdir()
     collector = Collector(data)
     killed_s: dict[int, float] = {}
+    senders: list[subprocess.Popen[str]] = []
     try:
         collector.wait_to_say("UI ready")
         for run in range(1, ROUNDS + 1):
             agent = sender(state, run)
+            senders.append(agent)
             wait_until(lambda run=run: count_offered(state, run) > 3, "windows")
             collector.kill()
             wait_until(
-                lambda run=run: count_offered(state, run) > 8 + chance.randrange(8),
+                lambda run=run: count_offered(state, run) > 8 + chance.randrange(6),
                 "windows while it is away",
             )
             if chance.random() < 0.5:
@@ -99,14 +101,18 @@ def test_kills_on_both_sides(tmp_path: Path) -> None:
                 collector = Collector(data)
         collector.wait_to_say("UI ready")
         last = sender(state, ROUNDS + 1)
+        senders.append(last)
         wait_until(lambda: count_offered(state, ROUNDS + 1) > 3, "windows")
         last.send_signal(signal.SIGTERM)
         assert last.wait(PUSH_TIMEOUT_S) == 0, "an orderly end loses nothing"
-        assert sender(state, ROUNDS + 2, "--only-send").wait(60) == 0
+        senders.append(sender(state, ROUNDS + 2, "--only-send"))
+        assert senders[-1].wait(150) == 0, (state / "log").read_text()
         found = stored(collector)
         assert collector.end() == 0
     finally:
         collector.kill()
+        for each in senders:
+            each.kill()
     names = {
         function(run, sequence): (run, at_s)
         for run, windows in offered(state).items()
