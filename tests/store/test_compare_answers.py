@@ -114,6 +114,37 @@ def test_moved_cost_is_a_shift_and_no_regression(store: ChdbStore, service: str)
     assert [(shift.source.name, shift.target.name) for shift in found.shifts] == [("leaf1", "leaf1_fast")]
 
 
+def insert_three_functions(store: ChdbStore, service: str, after: dict[str, float]) -> None:
+    """A service of three functions on 6 and 6 hosts; `after` multiplies some in version 2."""
+    random = np.random.default_rng(12)
+    spells = []
+    for version in "12":
+        for i in range(6):
+            made = {}
+            for name, share in (("parse", 0.39), ("rank", 0.12), ("render", 0.49)):
+                grown = after.get(name, 1.0) if version == "2" else 1.0
+                made[f"{name};handle;main"] = int(
+                    CORE * share * grown * (1 + 0.01 * random.standard_normal())
+                )
+            spells.append(Spell(f"h{version}{i}", version, START_S, START_S + SECONDS, made))
+    insert_spells(store, service, spells)
+
+
+def test_of_few_functions_a_slower_one_moved_nothing(store: ChdbStore, service: str) -> None:
+    """What its growth takes from the others' shares is as much as it gained, and is no cost that moved."""
+    insert_three_functions(store, service, {"rank": 1.6})
+    found = find_regressions(between_versions(store, service))
+    assert [finding.frame.name for finding in found.findings if finding.kind != "cpu"] == ["rank"]
+    assert found.shifts == []
+
+
+def test_of_few_functions_one_can_take_over_from_another(store: ChdbStore, service: str) -> None:
+    insert_three_functions(store, service, {"rank": 1.6, "parse": 1 - 0.6 * 0.12 / 0.39})
+    found = find_regressions(between_versions(store, service))
+    assert found.findings == []
+    assert [(shift.source.name, shift.target.name) for shift in found.shifts] == [("parse", "rank")]
+
+
 def test_few_hosts_are_compared_over_time(store: ChdbStore, service: str) -> None:
     random = np.random.default_rng(9)
     spells = [
