@@ -60,7 +60,7 @@ def load_hosts(asking: Asking, range: TimeRange, now_s: float | None = None) -> 
             agent=agent,
             reported=report,
             services=_services(use.services, report.used_s),
-            utilisation=use.utilisation,
+            utilisation=use.utilisation(report.used_s * report.cpus),
             captures=round(use.captures * report.covered_s / report.used_s) if report.used_s else 0,
             losses=losses.get(host, {}),
             last_seen_s=last_seen_s,
@@ -236,11 +236,14 @@ class _Uses:
     idle: int = 0
     captures: int = 0
 
-    @property
-    def utilisation(self) -> float | None:
-        """0..1, None where idle time is not known."""
+    def utilisation(self, cpu_s: float) -> float | None:
+        """0..1 of what the CPUs could have run; None without data.
+
+        `cpu_s`: CPU seconds that the windows cover. They count where no CPU was ever idle.
+        """
         busy = sum(self.services.values())
-        return busy / (busy + self.idle) if self.idle else None
+        whole = busy + self.idle if self.idle else cpu_s * 1e9
+        return min(busy / whole, 1.0) if whole else None
 
 
 def _load_uses(asking: Asking, range: TimeRange) -> dict[str, _Uses]:

@@ -196,6 +196,15 @@ def test_a_range_of_whole_minutes_gives_the_same_cores_as_one_that_is_not(
         assert row.utilisation == pytest.approx(0.2)
 
 
+def test_a_host_that_was_never_idle_is_in_use_as_far_as_its_cpus_ran(centre: Centre, service: str) -> None:
+    host = f"host-{service}"
+    rows = [Row("leaf;main", 15 * SECOND, labels={"service": service})]
+    centre.push(push_request(rows, {"host": host}, 1, recent_window_s(0), f"agent-{host}"))
+    row = centre.row(host, TimeRange(recent_window_s(0), recent_window_s(0) + 10))
+    assert row.cpus == 2
+    assert row.utilisation == pytest.approx(0.75)
+
+
 def test_missing_windows_lower_completeness_of_their_hour(centre: Centre, service: str) -> None:
     host = f"host-{service}"
     hour_s = recent_window_s(0) // 3600 * 3600 - 3600
