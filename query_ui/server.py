@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from waitress import wasyncore
@@ -16,6 +16,9 @@ from waitress.server import MultiSocketServer, create_server
 from waitress.trigger import trigger
 
 from fleetprof.errors import FleetprofError, InputError, UnavailableError
+
+if TYPE_CHECKING:
+    from collector.store.interface import Store
 
 log = logging.getLogger("fleetprof.ui")
 
@@ -121,6 +124,10 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (default: ./data)")
     parser.add_argument(
+        "--store", default=os.environ.get("FLEETPROF_STORE") or "",
+        help="a ClickHouse's address, as the collector's setting store; collectors may write to it meanwhile",
+    )  # fmt: skip
+    parser.add_argument(
         "--http", default=DEFAULT_ADDRESS, help=f"address to serve on (default: {DEFAULT_ADDRESS})"
     )
     parser.add_argument(
@@ -135,22 +142,24 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     given = _arguments().parse_args()
     try:
-        _run(given.data, given.auth, *parse_address(given.http))
+        _run(given.data, given.store, given.auth, *parse_address(given.http))
     except FleetprofError as error:
         print(f"fleetprof-ui: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def _run(data: Path, auth: str, host: str, port: int) -> None:
-    from collector.exposure import page_exposure
-    from collector.query.querier import Querier
-    from collector.store.migrate import migrate
+def _open(data: Path, address: str) -> "Store":
+    from collector.store.migrate import migrate, plan
     from collector.store.open import open_store
-    from collector.tokens.book import TokenBook
-    from collector.tokens.gate import Gate
-    from query_ui.app import UiConfig, create_app
-    from query_ui.host_names import known_names
 
+    if address:
+        store = open_store(address, create=False)
+        if plan(store):
+            store.close()
+            raise UnavailableError(
+                "The store lacks tables of this program.", "Run: fleetprof-collector migrate"
+            )
+        return store
     if not data.is_dir():
         raise InputError(
             f"There is no data folder at {data}.", "Name one with --data, or start: fleetprof up."
@@ -163,8 +172,20 @@ def _run(data: Path, auth: str, host: str, port: int) -> None:
             f"{error.hint} Where a collector has it open, the pages come from the collector's own process: "
             "fleetprof up.",
         ) from None
+    migrate(store)
+    return store
+
+
+def _run(data: Path, address: str, auth: str, host: str, port: int) -> None:
+    from collector.exposure import page_exposure
+    from collector.query.querier import Querier
+    from collector.tokens.book import TokenBook
+    from collector.tokens.gate import Gate
+    from query_ui.app import UiConfig, create_app
+    from query_ui.host_names import known_names
+
+    store = _open(data, address)
     try:
-        migrate(store)
         gate = Gate(TokenBook(data)) if auth == "tokens" else None
         if warning := page_exposure(host, gate is not None):
             log.warning("%s", warning)

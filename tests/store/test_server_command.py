@@ -2,12 +2,15 @@
 
 import signal
 import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from collector.cli import main
 from collector.store import pool
+from collector.store.migrate import migrate
 from collector.store.open import open_store
 from fleetprof.errors import FleetprofError
 from fleetprof.v1 import ingest_pb2
@@ -104,3 +107,23 @@ def test_the_command_says_it_without_a_traceback() -> None:
     done = run("migrate", "--store", f"clickhouse://user:secret@127.0.0.1:{free_port()}/x")
     assert (done.returncode, done.stderr.count("Traceback"), done.stderr.count("secret")) == (3, 0, 0)
     assert "is not there: Connection refused" in done.stderr
+
+
+def test_pages_are_served_beside_the_collector(database: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from query_ui.server import main; main()", "--http", "127.0.0.1:0"]
+    command += ["--store", database, "--data", str(tmp_path)]
+    early = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (early.returncode, "Run: fleetprof-collector migrate" in early.stderr) == (3, True)
+    store = open_store(database)
+    migrate(store)
+    store.own("a collector")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        url = process.stdout.readline().removeprefix("fleetprof UI: ").strip().rstrip("/")
+        try:
+            with urllib.request.urlopen(f"{url}/api/v1/labels", timeout=30) as answer:
+                assert answer.status == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    store.close()
