@@ -17,12 +17,15 @@ from collector.ingest.known import KnownDefinitions
 from collector.ingest.left_journal import set_aside
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
+from collector.keeping.disk_guard import DiskGuard, Reserve
+from collector.keeping.disk_metrics import DiskMetrics
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
 from collector.pipeline import Pipeline, nothing
 from collector.receivers.http import HttpReceivers
 from collector.receivers.receivers import Receivers
 from collector.server import Running, serve
 from collector.server_tls import ServerCertificates
+from collector.store.chdb import ChdbStore
 from collector.store.folder_lock import FolderLock, collector_id
 from collector.store.interface import Store
 from collector.store.migrate import migrate
@@ -70,6 +73,7 @@ class Collector:
         self._receivers: Receivers | None = None
         self._server: Running | None = None
         self._retention: RetentionJob | None = None
+        self._disk: DiskGuard | None = None
         try:
             if not self.store.own(collector_id(config.data), config.standby, stopping):
                 set_aside(config.data / JOURNAL)
@@ -116,7 +120,15 @@ class Collector:
         config, limits = self.config, self._limits()
         known = KnownDefinitions(self.store)
         registry = AgentRegistry(seen_before(self.store))
-        self._committer = Committer(self.store, self._journal(), known, self.ledger, limits=limits)
+        self._disk = self._disk_guard()
+        self._committer = Committer(
+            self.store,
+            self._journal(),
+            known,
+            self.ledger,
+            limits=limits,
+            refusal=lambda: self._disk.refusal if self._disk else "",
+        )
         try:
             self._receivers = Receivers(
                 Pipeline(
@@ -155,6 +167,8 @@ class Collector:
             if self._receivers:
                 self._receivers.stop(5.0)
             self._committer.stop(5.0)
+            if self._disk:
+                self._disk.stop()
             if self._metrics_server:
                 self._metrics_server.close()
             raise
@@ -172,6 +186,8 @@ class Collector:
         assert self._committer
         source = PartsMetrics(self._committer, self.ledger, registry, self.certificates, self.guard)
         self.metrics.register(source)
+        if self._disk:
+            self.metrics.register(DiskMetrics(self._disk))
         process_metrics(self.metrics)
         if not self.config.metrics_listen:
             return None
@@ -209,6 +225,8 @@ class Collector:
             clean = self._committer.stop(grace_s) and clean
         if self._retention:
             self._retention.stop()
+        if self._disk:
+            self._disk.stop()
         if self.guard:
             self.guard.close()
         self._close_store()
@@ -240,6 +258,13 @@ class Collector:
             keep_s=config.retention_rollups_days * 86400,
             ui_url=config.ui_url or ui_url,
         )
+
+    def _disk_guard(self) -> DiskGuard | None:
+        """Watches the disk of the embedded store; a server's disks are its own."""
+        config = self.config
+        if not isinstance(self.store, ChdbStore) or not (config.disk_free_bytes or config.disk_free_percent):
+            return None
+        return DiskGuard(self.store, config.data, Reserve(config.disk_free_bytes, config.disk_free_percent))
 
     def _limits(self) -> Limits:
         return Limits(

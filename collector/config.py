@@ -9,6 +9,7 @@ from fleetprof.setting_kinds import (
     BOOL,
     BYTES,
     DURATION,
+    FLOAT,
     INT,
     LISTEN,
     OPTIONAL_LISTEN,
@@ -79,6 +80,16 @@ TABLE = (
         minimum=1, maximum=3650,
     ),
     Setting(
+        "disk_free", BYTES, "1 GiB",
+        "What stays free on the disk of the embedded store: below, the oldest days are dropped; below half of it "
+        "no windows are taken.",
+        minimum=0, maximum=1 << 50,
+    ),
+    Setting(
+        "disk_free_percent", FLOAT, "2", "The same in percent of the disk; the larger of both counts.",
+        minimum=0, maximum=90,
+    ),
+    Setting(
         "message_limit", BYTES, "16 MiB", "Largest request taken.", minimum=1 << 20, maximum=1 << 30,
     ),
     Setting("alert_rules", OPTIONAL_PATH, "", "File of alert rules, or folder of *.toml files."),
@@ -112,6 +123,8 @@ class CollectorConfig:
     store_threads: int
     retention_samples_days: int
     retention_rollups_days: int
+    disk_free_bytes: int
+    disk_free_percent: float
     message_limit_bytes: int
     alert_rules: Path | None
     alert_interval_s: float

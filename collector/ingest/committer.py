@@ -6,7 +6,7 @@ gather → decode and resolve → build the tables' blocks → write (writer.py)
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -36,6 +36,8 @@ QUEUE_ROWS = 4_000_000
 """Most sample rows that wait; beyond, senders are told to come later."""
 FLUSH_S = 5.0
 """Longest time that losses alone wait for a window to be stored with."""
+REFUSED_MS = 30_000
+"""When senders come again while no window can be taken."""
 
 Answer = Future[Missing | None]
 """None once the window is stored, or what its sender must define first; Refused or Later as exceptions."""
@@ -69,8 +71,13 @@ class Committer:
         ledger: LossLedger,
         linger_s: float = LINGER_S,
         limits: Limits | None = None,
+        refusal: Callable[[], str] = str,
     ) -> None:
-        """Finish what a crash interrupted, load what is stored, and start; raises StoreError, OSError."""
+        """Finish what a crash interrupted, load what is stored, and start; raises StoreError, OSError.
+
+        `refusal` says why no window can be taken now (the disk is full), "" while that is not so.
+        """
+        self._refusal = refusal
         self._known, self._ledger = known, ledger
         self._linger_s, self._limits = linger_s, limits or Limits()
         self._written = Written()
@@ -110,6 +117,8 @@ class Committer:
                 return None
             if self._stopping or not self.alive:
                 raise Later("The collector is stopping.")
+            if refusal := self._refusal():
+                raise Later(refusal, retry_ms=REFUSED_MS, overloaded=True)
             if self._queue and self._queued_rows + window.rows > QUEUE_ROWS:
                 raise Later("The collector has more to store than it can; try again.", overloaded=True)
             answer = self._waiting[window.key] = Future()

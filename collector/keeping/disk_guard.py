@@ -1,0 +1,114 @@
+"""Keeps the disk of the embedded store from filling: drops the oldest days, then refuses new windows.
+
+A full disk stops everything, the oldest data included; so the oldest days go before that, samples and roll-ups
+alike. Today's rows are never dropped: where nothing else is left, senders are told to come later and keep their
+windows until there is room.
+"""
+
+import logging
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from collector.store.errors import StoreError
+from collector.store.interface import Store
+from collector.store.retention import ROLLUPS, SAMPLES
+from fleetprof.setting_kinds import format_bytes
+
+log = logging.getLogger("fleetprof.store")
+
+LOOK_EVERY_S = 5.0
+SETTLE_S = 60.0
+"""ClickHouse removes a dropped partition's files a little later; until then no further day is dropped."""
+
+_SMALL = {"windows", "series", "heartbeats"}
+"""Tables that take next to nothing, or (series) have partitions by month; what makes a window count once stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """How much of the disk stays free: the larger of both."""
+
+    least_bytes: int
+    percent: float
+
+    def of(self, total_bytes: int) -> int:
+        """The bytes to keep free on a disk of this size."""
+        return max(self.least_bytes, int(total_bytes * self.percent / 100))
+
+
+class DiskGuard:
+    """Looks every few seconds, on a thread of its own; `refusal` may be asked from any."""
+
+    def __init__(
+        self, store: Store, folder: Path, reserve: Reserve, look_every_s: float = LOOK_EVERY_S
+    ) -> None:
+        """`folder` is where the store keeps its files."""
+        self._store, self._folder, self._reserve = store, folder, reserve
+        self._every_s = look_every_s
+        self._settled_s = 0.0
+        self.dropped: list[str] = []
+        """The days that were dropped for want of room since start, such as "2026-11-03"."""
+        self.refusal = ""
+        """Why new windows are refused now; "" while there is room."""
+        self._stopping = threading.Event()
+        self.look()
+        self._thread = threading.Thread(target=self._run, name="disk-guard", daemon=True)
+        self._thread.start()
+
+    @property
+    def free_bytes(self) -> int:
+        """What is free on the disk now."""
+        return shutil.disk_usage(self._folder).free
+
+    def stop(self) -> None:
+        """End; waits for a drop under way."""
+        self._stopping.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Act on how much is free now: half the reserve is where windows are refused."""
+        usage = shutil.disk_usage(self._folder)
+        reserve = self._reserve.of(usage.total)
+        if usage.free < reserve and time.monotonic() >= self._settled_s:
+            self._make_room(usage.free, reserve)
+        self._refuse(usage.free < reserve // 2, usage.free, reserve)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            try:
+                self.look()
+            except (StoreError, OSError) as error:
+                log.error("Cannot make room on the store's disk, trying again: %s", error)
+
+    def _make_room(self, free: int, reserve: int) -> None:
+        """Drop the oldest day but today's."""
+        tables = [table for table in (*SAMPLES, *ROLLUPS) if table not in _SMALL]
+        today = int(datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%d"))
+        found = [(table, day) for table, day in self._store.partitions(tables) if day < today]
+        if not found:
+            return
+        oldest = min(day for _, day in found)
+        for table, day in found:
+            if day == oldest:
+                self._store.drop_partition(table, day)
+        text = f"{oldest // 10_000}-{oldest // 100 % 100:02}-{oldest % 100:02}"
+        self.dropped.append(text)
+        self._settled_s = time.monotonic() + SETTLE_S
+        log.warning(
+            "Dropped all of %s: %s is left on the disk of %s, less than the %s to be kept free.",
+            text, format_bytes(free), self._folder, format_bytes(reserve),
+        )  # fmt: skip
+
+    def _refuse(self, full: bool, free: int, reserve: int) -> None:
+        was, self.refusal = self.refusal, ""
+        if full:
+            self.refusal = (
+                f"The collector's disk is nearly full ({format_bytes(free)} free, {format_bytes(reserve)} are to be"
+                " kept free): it takes no windows until there is room."
+            )
+        if bool(was) != full:
+            log.warning("%s", self.refusal or "There is room on the disk again; windows are taken.")

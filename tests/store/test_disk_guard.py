@@ -1,0 +1,92 @@
+"""Before the disk is full the oldest days go, never today's; then new windows are refused in words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.store
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from collector.ingest.committer import Committer
+from collector.ingest.journal import Journal
+from collector.ingest.known import KnownDefinitions
+from collector.ingest.limits import Limits
+from collector.ingest.loss_ledger import LossLedger
+from collector.ingest.refusal import Later
+from collector.keeping.disk_guard import DiskGuard, Reserve
+from collector.pipeline import Pipeline
+from collector.store.chdb import ChdbStore
+from collector.store.migrate import migrate
+from tests.store.pushes import Row, push_request
+
+disk = Path(sys.argv[1])
+store = ChdbStore(disk / "data")
+migrate(store)
+today = int(time.time()) // 86400 * 86400
+for back in (3, 2, 1, 0):
+    count = 400_000  # 8 random bytes each: 3 MB
+    random = np.random.default_rng(back)
+    store.insert("stack_1h", {
+        "ts": np.full(count, today - back * 86400), "service": ["s"] * count, "type": ["cpu"] * count,
+        "version": ["1"] * count, "region": [""] * count, "stack": random.integers(0, 1 << 62, count),
+        "value": random.integers(0, 1 << 62, count), "captures": np.ones(count, np.int64),
+    }, "")
+
+def days():
+    return [day for _, day in store.partitions(["stack_1h"])]
+
+def reserve_beyond(size):
+    return Reserve(guard.free_bytes + size, 0)
+
+before = days()
+guard = DiskGuard(store, disk, Reserve(1, 0), look_every_s=3600)
+assert days() == before and not guard.refusal
+guard._reserve = reserve_beyond(1 << 20)
+guard.look()
+assert days() == before[1:], days()
+guard.look()  # what was dropped is given time to leave the disk
+assert days() == before[1:], days()
+for _ in range(4):
+    guard._settled_s, guard._reserve = 0.0, reserve_beyond(1 << 20)
+    guard.look()
+assert days() == before[3:], days()
+assert len(guard.dropped) == 3 and not guard.refusal
+
+known, ledger = KnownDefinitions(store), LossLedger()
+committer = Committer(store, Journal(disk / "journal"), known, ledger, refusal=lambda: guard.refusal)
+pipeline = Pipeline(known, committer, ledger, Limits())
+def push(sequence):
+    request = push_request([Row("a;b", 5)], {"host": "h", "service": "s"}, sequence)
+    return pipeline.push(request.SerializeToString())
+push(1)
+guard._reserve = Reserve(3 * guard.free_bytes, 0)
+guard.look()
+try:
+    push(2)
+except Later as later:
+    assert "nearly full" in later.message and later.retry_ms >= 10_000 and later.overloaded
+else:
+    raise AssertionError("a window was taken on a full disk")
+guard._reserve = Reserve(1, 0)
+guard.look()
+push(2)
+assert committer.stop(10)
+guard.stop()
+assert int(store.query(("SELECT count() AS n FROM windows", {}))["n"][0]) == 2
+store.close()
+"""
+
+
+def test_oldest_days_go_first_then_windows_are_refused(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400M", "fleetprof-guard", tmp_path], check=True)
+    try:
+        command = [sys.executable, "-c", PROGRAM, tmp_path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    assert done.returncode == 0, done.stderr
