@@ -298,7 +298,15 @@ static long walk_frame(__u32 i, struct walk *walk)
 	walk->depth = i + 1;
 	__u64 addr = walk->now.ip - !walk->exact;
 	walk->why = FP_END_UNKNOWN;
-	struct fp_rule *rule = find_mapping(walk, addr) ? find_rule(walk, addr) : NULL;
+	struct fp_rule *rule = NULL;
+	if (find_mapping(walk, addr))
+		rule = find_rule(walk, addr);
+	else
+		walk->why = FP_END_NEW;
+	/* A leaf outside of all mappings: they are those of the program before an exec, or a library or a JIT's memory
+	 * is new. The kernel's own walk believes every frame pointer. */
+	if (walk->why == FP_END_NEW && i == 0 && !rule)
+		return 1;
 	if (rule && rule->cfa != FP_CFA_NONE)
 		return by_rule(walk, rule);
 	if (returns_from_signal(walk))
@@ -322,6 +330,10 @@ static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct
 	walk.first = process->first;
 	walk.count = process->count;
 	bpf_loop(unwind_depth, walk_frame, &walk, 0);
+	if (walk.why == FP_END_NEW && walk.depth == 1) {
+		capture->user_end = FP_END_NEW;
+		return 0;
+	}
 	if (walk.why == FP_END_UNKNOWN) {
 		walk.why = FP_END_DEPTH;
 		capture->truncated = 1;

@@ -26,7 +26,7 @@ optional=(libbpf1)
 declare -A package_of_command=()
 if [ "$extras" != all ]; then
   packages+=(g++ iproute2 util-linux)
-  optional+=(python3-bpfcc chromium bpftool systemd clickhouse-server zookeeper)
+  optional+=(python3-bpfcc chromium bpftool systemd clickhouse-server zookeeper lld musl-tools nginx-light redis-server redis-tools wrk)
   # Toolchains of the test workloads, unless the machine has its own.
   package_of_command=([prometheus-alertmanager]=prometheus-alertmanager [node]=nodejs [javac]=default-jdk-headless [rustc]=rustc [perf]=linux-perf)
 fi

@@ -90,6 +90,8 @@ class Unwinder:
     _followed: dict[int, _Followed] = field(default_factory=dict)
     _layouts: dict[bytes, _Layout] = field(default_factory=dict)
     _new: int = 0
+    _seen: dict[tuple[int, int], ObjectCode | None] = field(default_factory=dict)
+    """By device and inode, for the time of a window: a number may come back for another file."""
 
     def follow(self, process: Process) -> None:
         """Let the stacks of a process be unwound; cheap when nothing changed since the last call."""
@@ -111,6 +113,7 @@ class Unwinder:
 
     def forget_ended(self) -> None:
         """Forget processes that are gone, and try again what had no room. Call once a window."""
+        self._seen.clear()
         for pid in [pid for pid in self._followed if not os.path.exists(f"/proc/{pid}")]:
             self._forget(pid)
         now_ns = monotonic_ns()
@@ -249,6 +252,12 @@ class Unwinder:
             return self._vdso(mapping)
         if not mapping.inode:
             return None
+        place = mapping.device, mapping.inode
+        if place not in self._seen:
+            self._seen[place] = self._object_of_file(mapping)
+        return self._seen[place]
+
+    def _object_of_file(self, mapping: Mapping) -> ObjectCode | None:
         fd = self.files.fd(mapping)
         if fd is None:
             return None

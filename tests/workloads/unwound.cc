@@ -33,6 +33,7 @@ static OWN_FRAME void spin(int rounds)
 extern "C" OWN_FRAME void on_signal(int)
 {
 	spin(400000);
+	sink++; /* no tail call */
 }
 
 extern "C" OWN_FRAME int recurse(int depth)
