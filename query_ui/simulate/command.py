@@ -156,7 +156,8 @@ def _result(
     plan = fleet.plan
     found = {
         "hosts": plan.hosts, "services": plan.services, "seed": plan.seed,
-        "from_s": plan.start_s, "to_s": plan.end_s, "seconds": round(took_s[0], 1), "cpu_seconds": round(took_s[1], 2),
+        "from_s": plan.start_s, "to_s": plan.end_s, "seconds": round(took_s[0], 1),
+        "cpu_seconds": round(took_s[1], 2),
         **totals.as_json(),
         "releases": [
             {"service": each.name, "version": release.version, "from_s": release.start_s, "grown": release.grown}
