@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from agent.encode import encode_definitions, encode_window
 from fleetprof import __version__
@@ -33,8 +34,13 @@ class Outgoing:
 class Agents:
     """Makes the requests of all hosts' agents."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, long_running: bool = False) -> None:
+        """`long_running`: what one agent defined counts as defined by all, as after days of their running.
+
+        Else each run of an agent defines all that it refers to, as real ones do after their start.
+        """
         self._fleet = fleet
+        self._by_all = self._nothing() if long_running else None
         self._runs: dict[int, int] = {}
         self._series: dict[int, set[int]] = {}
         self.definitions = 0
@@ -44,8 +50,7 @@ class Agents:
         """The request of a window of `run`, with the definitions that this agent did not send before."""
         if self._runs.get(host.number) != run.run_id:
             self._runs[host.number] = run.run_id
-            host.confirmed = np.zeros(len(self._fleet.book), np.bool_)
-            host.confirmed[0] = True
+            host.confirmed = self._nothing() if self._by_all is None else self._by_all
             self._series[host.number] = set()
         known = self._series[host.number]
         series = set(drawn.window.series_ids) - known
@@ -56,6 +61,12 @@ class Agents:
         out = Outgoing(host, drawn, b"", Sums.of(drawn.window), sequence, run.run_id)
         self._encode(out, places.tolist(), series)
         return out
+
+    def _nothing(self) -> npt.NDArray[np.bool_]:
+        """By number of stack: only the empty one is known."""
+        confirmed = np.zeros(len(self._fleet.book), np.bool_)
+        confirmed[0] = True
+        return confirmed
 
     def answer_lack(self, out: Outgoing, stacks: set[int], series: set[int]) -> None:
         """Encode a window again, with the definitions that the collector asked for."""

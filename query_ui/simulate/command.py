@@ -116,7 +116,7 @@ def _connection(options: argparse.Namespace, own: OwnCollector | None) -> Connec
 
 
 def _send(fleet: Fleet, connection: Connection, options: argparse.Namespace) -> Totals:
-    totals, agents = Totals(), Agents(fleet)
+    totals, agents = Totals(), Agents(fleet, long_running=options.rate == "max")
     pusher = Pusher(connection, agents, totals, options.in_flight)
     presence, progress = Presence(fleet, connection, totals), _progress(fleet.plan, totals)
     if options.rate == "max":
