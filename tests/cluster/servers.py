@@ -14,6 +14,9 @@ from tests.store.clickhouse_server import DEPLOY, ClickHouseServer, free_port, l
 CLUSTER = "fleetprof"
 JAVA = shutil.which("java")
 _JARS = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar"
+SESSION_S = 3.0
+"""After this time ZooKeeper takes a server for dead; one that is back before waits 10 s before it looks again."""
+
 _START_S = 60.0
 
 
@@ -25,7 +28,7 @@ class ZooKeeper:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "zoo.cfg").write_text(
-            f"tickTime=500\ndataDir={folder}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\n"
+            f"tickTime=300\ndataDir={folder}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\n"
             "admin.enableServer=false\nmaxClientCnxns=0\nforceSync=no\n"
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -100,9 +103,10 @@ class Servers:
         if not self.zookeeper.process:
             self.zookeeper.start()
             self.zookeeper.wait()
-        for node in self.all:
-            if not node.process:
-                node.start()
+        dead = [node for node in self.all if not node.process]
+        for node in dead:
+            time.sleep(max(0.0, node.killed_s + SESSION_S + 0.5 - time.monotonic()))
+            node.start()
         self.wait()
 
     def stop(self) -> None:
@@ -122,7 +126,7 @@ class Servers:
             ("zookeeper-1.example", "127.0.0.1"),
             ("<port>2181</port>", f"<port>{self.zookeeper.port}</port>"),
             ("<interserver_http_port>9009<", f"<interserver_http_port>{free_port()}<"),
-            ("<session_timeout_ms>10000<", "<session_timeout_ms>5000<"),
+            ("<session_timeout_ms>10000<", f"<session_timeout_ms>{int(1000 * SESSION_S)}<"),
         ):
             assert old in text
             text = text.replace(old, new)

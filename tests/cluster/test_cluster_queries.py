@@ -3,8 +3,6 @@
 from tests.store.test_query_answers import (  # noqa: F401 (collected here too)
     test_labels,
     test_profile,
-    test_summary,
     test_top,
-    test_top_is_that_of_the_flame_graph,
     world,
 )

@@ -39,6 +39,8 @@ class ClickHouseServer:
             _CONFIG.format(folder=folder, port=self.port, http_port=self.http_port)
         )
         self.process: subprocess.Popen[bytes] | None = None
+        self.killed_s = 0.0
+        """When it was killed last, by the monotonic clock."""
         self.start()
 
     def url(self, database: str, **options: str) -> str:
@@ -78,6 +80,7 @@ class ClickHouseServer:
             self.process.kill()
             self.process.wait()
             self.process = None
+            self.killed_s = time.monotonic()
 
     def log(self) -> str:
         """The ends of what it wrote."""
