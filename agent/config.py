@@ -83,11 +83,11 @@ TABLE = (
         minimum=1, maximum=100_000,
     ),
     Setting(
-        "unwind", STR, "off", "Unwind user stacks by .eh_frame; off: follow frame pointers only.",
+        "unwind", STR, "off", "Unwind user stacks by .eh_frame where that is possible; off: by frame pointers.",
         choices=("auto", "off"),
     ),
     Setting(
-        "unwind_memory", BYTES, "48 MiB", "Kernel memory for unwind tables; the least used go first.",
+        "unwind_memory", BYTES, "40 MiB", "Kernel memory for unwind tables; the least used go first.",
         minimum=1 << 20, maximum=16 << 30,
     ),
     Setting(

@@ -33,6 +33,10 @@ log = logging.getLogger("fleetprof.pipeline")
 DRAIN_EVERY_NS = 1_000_000_000
 CALM_FILL = 1 / 6
 """Rings no fuller than this after a second have room for a second of stacks as deep as the kernel walks them."""
+FIRST_DRAIN_NS = 200_000_000
+"""The first drain comes sooner: it says whose unwind tables to load."""
+LOAD_TABLES_EVERY_NS = 100_000_000
+"""While tables are being built."""
 COALESCE_S = 0.08
 """Pause after new processes were seen. A look costs about 0.8 ms and serves all that started since the last:
 a host that starts processes all the time pays 1 % of one CPU. What lives 200 ms is still read alive."""
@@ -76,7 +80,7 @@ class Pipeline:
         self._clock = WindowClock()
         self._meter = CostMeter(parts.backend)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS
+        self._next_drain_ns = time.monotonic_ns() + FIRST_DRAIN_NS
         self._drained_last = True
         self._stopping = False
 
@@ -98,9 +102,15 @@ class Pipeline:
     def _step(self, poller: select.epoll) -> None:
         """Sleep until something is due, and do it. New processes come first: some live only milliseconds."""
         due_ns = min(self._next_drain_ns, self._clock.end_monotonic_ns)
-        if poller.poll(max(due_ns - time.monotonic_ns(), 0) / 1e9):
+        wait_ns = max(due_ns - time.monotonic_ns(), 0)
+        unwinder = self._parts.unwinder
+        if unwinder and unwinder.waiting:
+            wait_ns = min(wait_ns, LOAD_TABLES_EVERY_NS)
+        if poller.poll(wait_ns / 1e9):
             self._parts.processes.poll()
             time.sleep(0 if self._stopping else COALESCE_S)
+        if unwinder and unwinder.waiting:
+            unwinder.load_built()
         if time.monotonic_ns() >= due_ns:
             self._drain_unless_calm()
             self._next_drain_ns = time.monotonic_ns() + DRAIN_EVERY_NS

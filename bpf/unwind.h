@@ -330,7 +330,8 @@ static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct
 	walk.first = process->first;
 	walk.count = process->count;
 	bpf_loop(unwind_depth, walk_frame, &walk, 0);
-	if (walk.why == FP_END_NEW && walk.depth == 1) {
+	if (walk.why == FP_END_NEW) {
+		/* Part of the code is not known yet. The kernel's walk gets further, since it believes anything. */
 		capture->user_end = FP_END_NEW;
 		return 0;
 	}

@@ -11,9 +11,6 @@ from agent.symbolize.elf import PF_X, PT_LOAD, ByteSource, ElfError, ElfFile, Fi
 from agent.unwind.build import FrameSection
 from agent.unwind.table_files import TableFiles, key_of
 
-BUILDER_NICE = 10
-"""Building may wait: what it is for already runs."""
-
 FileKey = tuple[int, int, int, int]
 
 
@@ -136,8 +133,7 @@ class TableBuilder:
                 built.file.close()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BUILDER_NICE)
+        # At the agent's own priority: a lower one would never get its turn on a busy host, where it matters most.
         while order := self._orders.get():
             try:
                 self._built.put(self._build(order))

@@ -107,6 +107,15 @@ class Unwinder:
         """Load what was built since the last call. Call about once a second."""
         self._new = 0
         self.kernel.settle()
+        self.load_built()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether tables are being built: `load_built` will have something to do soon."""
+        return self.builder.waiting > 0
+
+    def load_built(self) -> None:
+        """Load what was built since the last call, without the rest of `turn`."""
         changed = {code for built in self.builder.take() for code in self._take(built)}
         if changed:
             self._publish_again(changed)
