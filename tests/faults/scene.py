@@ -162,6 +162,8 @@ class Scene:
     def finish(self) -> Verdict:
         """End the agents, which deliver what waits, then the collector; compare."""
         for process in self._agents.values():
+            process.child.terminate()  # all drain at the same time
+        for process in self._agents.values():
             assert process.end(signal.SIGTERM) == 0
         assert self._collector
         assert self._collector.end(signal.SIGTERM) == 0, (
