@@ -26,7 +26,9 @@ optional=(libbpf1)
 declare -A package_of_command=()
 if [ "$extras" != all ]; then
   packages+=(g++ iproute2 util-linux)
-  optional+=(python3-bpfcc chromium bpftool systemd clickhouse-server zookeeper lld musl-tools nginx-light redis-server redis-tools wrk)
+  optional+=(python3-bpfcc chromium bpftool systemd clickhouse-server zookeeper)
+  # Programs whose stacks must be complete, with and without frame pointers.
+  optional+=(lld musl-tools nginx-light redis-server redis-tools wrk)
   # Toolchains of the test workloads, unless the machine has its own.
   package_of_command=([prometheus-alertmanager]=prometheus-alertmanager [node]=nodejs [javac]=default-jdk-headless [rustc]=rustc [perf]=linux-perf)
 fi
@@ -72,8 +74,19 @@ missing_of() { # PACKAGE...: prints those not installed, with one call for all
   done
 }
 
+# Servers that tests start for themselves come in packages whose own service would start, too: invoke-rc.d and
+# systemd's counterpart ask this file first (https://www.debian.org/doc/debian-policy/ch-opersys.html).
+# shellcheck disable=SC2016 # the shell that apt-get runs in expands it
+readonly no_services='
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap "rm -f $policy" EXIT
+    printf "#!/bin/sh\nexit 101\n" >"$policy" && chmod 755 "$policy"
+  fi
+  "$@"'
+
 apt_install() {
-  as_root apt-get -o DPkg::Lock::Timeout=300 -y --no-install-recommends install "$@"
+  as_root sh -c "$no_services" sh apt-get -o DPkg::Lock::Timeout=300 -y --no-install-recommends install "$@"
 }
 
 require_root() { # PACKAGE...: asks for sudo's password now rather than inside a step
