@@ -33,6 +33,7 @@ SLOW = os.environ.get("FLEETPROF_SLOW") == "1"
 SECONDS = 4.0 if SLOW else 1.0
 """CPU time of the program that is looked at."""
 ENOUGH = 0.99
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 STARTS = OUTERMOST | {"_dl_start_user", "_dl_relocate_static_pie", "thread_start"}
 
 
@@ -128,11 +129,16 @@ def gcc(folder: Path) -> Iterator[int]:
 
 def redis(folder: Path) -> Iterator[int]:
     port = "16397"
-    client = [tool("redis-benchmark"), "-p", port, "-q", "-n", "1000000000", "-t", "set,lpush,lrange_100"]
+    client = [tool("redis-benchmark"), "-p", port, "-q", "-l", "-n", "100000", "-t", "set,lpush,lrange_100"]
     server = subprocess.Popen(
         [tool("redis-server"), "--port", port, "--save", ""], cwd=folder, stdout=subprocess.DEVNULL
     )
     with killed(server):
+        # Started before the server listens, this client spins for ever.
+        for _ in poll(
+            lambda: not subprocess.run([tool("redis-cli"), "-p", port, "ping"], **QUIET).returncode
+        ):
+            pass
         yield from under_load(server.pid, client)
 
 
@@ -162,21 +168,20 @@ def postgres(folder: Path) -> Iterator[int]:
             parent.chmod(parent.stat().st_mode | 0o055)
     shutil.chown(data, "postgres")
     as_user = ["runuser", "-u", "postgres", "--"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*as_user, programs / "initdb", "-D", data, "-A", "trust"], check=True, cwd="/", **quiet)
+    subprocess.run([*as_user, programs / "initdb", "-D", data, "-A", "trust"], check=True, cwd="/", **QUIET)
     server = subprocess.Popen(
         [*as_user, programs / "postgres", "-D", data, "-k", data, "-p", "16398", "-c", "listen_addresses="],
         cwd="/",
-        **quiet,
+        **QUIET,
     )
     query = ["-h", str(data), "-p", "16398", "-U", "postgres"]
     sql = "select sum(length(md5(i::text))) from generate_series(1, 100000000) i"
     try:
         for _ in poll(lambda: (data / "postmaster.pid").exists() and bool(backends(data))):
             pass
-        for _ in poll(lambda: not subprocess.run([programs / "pg_isready", *query[:4]], **quiet).returncode):
+        for _ in poll(lambda: not subprocess.run([programs / "pg_isready", *query[:4]], **QUIET).returncode):
             pass
-        client = subprocess.Popen([programs / "psql", *query, "-c", sql], **quiet)
+        client = subprocess.Popen([programs / "psql", *query, "-c", sql], **QUIET)
         with killed(client):
             for _ in poll(lambda: bool(running_queries(data))):
                 pass
