@@ -13,8 +13,15 @@ FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $(
 up: setup
 	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 
+# What samples, measures or kills on this machine runs alone; the rest side by side. Both run, whatever fails.
+ALONE := $(addprefix tests/,kernel accuracy e2e cluster faults)
+TOGETHER := $(addprefix tests/,unit golden store ui fuzz)
+
 test: setup-test check
-	$(SUDO) $(BIN)/python -m pytest tests --ignore=tests/bench
+	@alone=0 together=0; set -x; \
+	  $(SUDO) $(BIN)/python -m pytest $(ALONE) || alone=$$?; \
+	  $(SUDO) $(BIN)/python -m pytest $(TOGETHER) -n auto --maxprocesses 4 --dist loadfile || together=$$?; \
+	  exit $$((alone + together))
 
 setup:
 	@deploy/setup.sh run

@@ -24,20 +24,24 @@ LOOK_EVERY_S = 5.0
 SETTLE_S = 60.0
 """ClickHouse removes a dropped partition's files a little later; until then no further day is dropped."""
 
+MOST_OF_DISK = 0.1
+"""Of a disk of a few GiB, the reserve would otherwise be all."""
 _SMALL = {"windows", "series", "heartbeats"}
 """Tables that take next to nothing, or (series) have partitions by month; what makes a window count once stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """How much of the disk stays free: the larger of both."""
+    """How much of the disk stays free: the larger of both, where that is not `most` of the disk."""
 
     least_bytes: int
     percent: float
+    most: float = MOST_OF_DISK
 
     def of(self, total_bytes: int) -> int:
         """The bytes to keep free on a disk of this size."""
-        return max(self.least_bytes, int(total_bytes * self.percent / 100))
+        wanted = max(self.least_bytes, int(total_bytes * self.percent / 100))
+        return min(wanted, int(total_bytes * max(self.most, self.percent / 100)))
 
 
 class DiskGuard:

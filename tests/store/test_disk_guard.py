@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collector.keeping.disk_guard import Reserve
+
 pytestmark = pytest.mark.store
 
 PROGRAM = """
@@ -41,10 +43,10 @@ def days():
     return [day for _, day in store.partitions(["stack_1h"])]
 
 def reserve_beyond(size):
-    return Reserve(guard.free_bytes + size, 0)
+    return Reserve(guard.free_bytes + size, 0, 9)
 
 before = days()
-guard = DiskGuard(store, disk, Reserve(1, 0), look_every_s=3600)
+guard = DiskGuard(store, disk, Reserve(1, 0, 9), look_every_s=3600)
 assert days() == before and not guard.refusal
 guard._reserve = reserve_beyond(1 << 20)
 guard.look()
@@ -64,7 +66,7 @@ def push(sequence):
     request = push_request([Row("a;b", 5)], {"host": "h", "service": "s"}, sequence)
     return pipeline.push(request.SerializeToString())
 push(1)
-guard._reserve = Reserve(3 * guard.free_bytes, 0)
+guard._reserve = Reserve(3 * guard.free_bytes, 0, 9)
 guard.look()
 try:
     push(2)
@@ -72,7 +74,7 @@ except Later as later:
     assert "nearly full" in later.message and later.retry_ms >= 10_000 and later.overloaded
 else:
     raise AssertionError("a window was taken on a full disk")
-guard._reserve = Reserve(1, 0)
+guard._reserve = Reserve(1, 0, 9)
 guard.look()
 push(2)
 assert committer.stop(10)
@@ -90,3 +92,11 @@ def test_oldest_days_go_first_then_windows_are_refused(tmp_path: Path) -> None:
     finally:
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_reserve_is_never_most_of_a_small_disk() -> None:
+    assert Reserve(1 << 30, 2).of(1 << 40) == int((1 << 40) * 0.02)
+    assert Reserve(1 << 30, 2).of(100 << 30) == 2 * (100 << 30) // 100
+    assert Reserve(1 << 30, 2).of(20 << 30) == 1 << 30
+    assert Reserve(1 << 30, 2).of(1 << 30) == (1 << 30) // 10
+    assert Reserve(0, 30).of(100) == 30

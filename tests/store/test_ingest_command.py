@@ -31,14 +31,16 @@ def running(data: Path, *more: str) -> "Iterator[tuple[subprocess.Popen[str], st
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         said = ""
-        for line in process.stderr:
-            said += line
-            if "Taking profiles on" in line:
-                yield process, line.split(" on ")[1].split(",")[0]
-                break
-        else:
-            raise AssertionError(said)
-        process.terminate()
+        try:
+            for line in process.stderr:
+                said += line
+                if "Taking profiles on" in line:
+                    yield process, line.split(" on ")[1].split(",")[0]
+                    break
+            else:
+                raise AssertionError(said)
+        finally:
+            process.terminate()
 
 
 def push(address: str, sequence: int) -> int:
@@ -110,7 +112,8 @@ def test_a_full_disk_keeps_what_was_acknowledged(tmp_path: Path) -> None:
         pytest.skip("mounting needs root")
     try:
         ballast = mounted / "ballast"
-        with running(mounted / "data") as (process, address):
+        no_reserve = ("--disk-free", "0", "--disk-free-percent", "0")
+        with running(mounted / "data", *no_reserve) as (process, address):
             assert push(address, 1) == ingest_pb2.PushResponse.STATUS_ACCEPTED
             fill(ballast)
             with pytest.raises(grpc.RpcError) as later:
