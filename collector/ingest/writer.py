@@ -6,7 +6,7 @@ sync → forget the entries. What is in the journal is retried until the store t
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -156,15 +156,15 @@ class Writer:
         log.info("Finishing %d batches, which were interrupted.", len(headers))
         present = load_present_blocks(self._store)
         covered = {number for header in headers for number in header.covers}
-        completed = {header.completes for header in headers}
+        handed_on = _handed_on(headers)
         chains: dict[int, list[int]] = {}
         first_of: dict[int, int] = {}
         for entry, following in zip(self._journal.entries(headers), [*headers[1:], None], strict=True):
             first = first_of[entry.number] = first_of.get(entry.header.completes, entry.number)
             chain = chains.setdefault(first, [])
             chain.append(entry.number)
-            missing = entry.header.lengths.keys() - present.tables_with(entry.header, following)
-            if missing and entry.number not in completed:
+            there = present.tables_with(entry.header, following) | handed_on.get(entry.number, set())
+            if missing := entry.header.lengths.keys() - there:
                 chain += self._complete(entry, missing)
         kept = {header.number for header in headers if _to_roll_up(header, covered)}
         for entry in self._journal.entries([header for header in headers if header.number in kept]):
@@ -211,6 +211,18 @@ def finish(store: Store, journal: Journal) -> bool:
         return writer.roll_up(everything=True)
     finally:
         writer.close()
+
+
+def _handed_on(headers: Iterable[Header]) -> dict[int, set[str]]:
+    """Entry → the tables whose block is in the care of another one, which completes it.
+
+    Only those: a loss of power can take another of its blocks later.
+    """
+    found: dict[int, set[str]] = {}
+    for header in headers:
+        if header.completes:
+            found.setdefault(header.completes, set()).update(header.lengths)
+    return found
 
 
 def _to_roll_up(header: Header, covered: set[int]) -> bool:
