@@ -84,15 +84,20 @@ def test_matchers_that_exclude_each_other(store: ChdbStore, rows: Rows) -> None:
     assert "not all of them together" in Querier(store).explain_empty(query)
 
 
-def test_a_query_past_its_limits_says_so(store: ChdbStore) -> None:
-    small = Asking(store, Limits(memory_bytes=1 << 20))  # a server counts memory in steps of 4 MiB a thread
-    with pytest.raises(StoreBusy, match="no room for this query") as busy:
-        small.ask("SELECT length(groupArray(number)) AS n FROM numbers(10000000)", Binds())
-    assert "Shorten the range" in busy.value.hint
+def test_a_query_past_its_time_says_so(store: ChdbStore) -> None:
     slow = Asking(store, Limits(seconds=1))
     with pytest.raises(QueryTooLong, match=r"This query took longer than 1 s\.") as late:
         slow.ask("SELECT sum(sleepEachRow(0.5)) AS s FROM numbers(20)", Binds())
     assert late.value.hint == "Shorten the range or narrow the selector; nothing was lost."
+
+
+def test_a_query_past_its_memory_says_so(store: ChdbStore) -> None:
+    if not store.dialect.modern:
+        pytest.skip("18.16 heeds the limit of the connection, not that of a query")
+    small = Asking(store, Limits(memory_bytes=1 << 20))
+    with pytest.raises(StoreBusy, match="no room for this query") as busy:
+        small.ask("SELECT length(groupArray(number)) AS n FROM numbers(10000000)", Binds())
+    assert "Shorten the range" in busy.value.hint
 
 
 @pytest.mark.parametrize(("step_s", "group_by"), [(15, None), (0, None), (-10, None), (60, "no-label")])
