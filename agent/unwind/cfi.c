@@ -215,7 +215,7 @@ static int extended(struct builder *b, struct run *run, struct cursor *c, u8 op)
 		return 1;
 	case 0x01: /* set_loc */
 		number = pointer(c, run->cie->encoding, b->vaddr + (c->at - b->section));
-		if (number < run->pc)
+		if (c->bad || number < run->pc)
 			return 0;
 		if (run->writes && number != run->pc)
 			emit(b, run->pc, number_of(b, rule_of(b, s, run->cie->signal)));
