@@ -53,7 +53,7 @@ def rule_of(state: State, machine: int, signal: bool) -> RuleTuple:
     third, third_offset = _kept(state.ra if machine else state.third)
     rest = (fp, third, state.offset, fp_offset, third_offset)
     if state.how == "plt":
-        return (Cfa.PLT, 0, *rest)
+        return (Cfa.PLT, 0, *rest) if _returns_plainly(state, machine) else UNKNOWN_TUPLE
     if state.how == "loaded":
         if signal and state.register == names.sp and state.ra == (At.SP, state.offset + 8):
             return (Cfa.SIGNAL, 0, *rest)

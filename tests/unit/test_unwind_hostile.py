@@ -70,7 +70,8 @@ def both(section: FrameSection) -> tuple[bytes | None, bytes | None]:
 
 
 @example(which=min(1, len(REAL) - 1), machine=X86_64, changes=[(68, 1)], end=72)  # an address that is cut off
-@settings(max_examples=150, deadline=None, derandomize=True)
+@example(which=len(REAL) - 1, machine=X86_64, changes=[(65, 1)], end=112)  # a PLT's CFA, no return address
+@settings(max_examples=150)
 @given(
     which=st.integers(0, len(REAL) - 1),
     machine=st.sampled_from([X86_64, ARM64]),
@@ -90,7 +91,7 @@ def test_both_builders_make_the_same_of_damaged_sections(
     assert in_c == in_python
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=400))
 def test_random_instructions_are_survived(instructions: bytes) -> None:
     """A well-formed CIE and FDE around any instructions."""
