@@ -34,14 +34,11 @@ from collector.store.retention import RetentionJob, retention_days
 from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
 from fleetprof.errors import FleetprofError, UnavailableError
-from fleetprof.open_files import raise_limit
 
 log = logging.getLogger("fleetprof.collector")
 
 JOURNAL = "journal"
 """Folder of unfinished batches, inside the data folder."""
-OPEN_FILES = 65_536
-"""The embedded store alone holds three for each of its threads, and those of the parts that it reads."""
 
 
 class Collector:
@@ -56,7 +53,6 @@ class Collector:
         standby for the store.
         """
         self.config = config
-        raise_limit(OPEN_FILES)
         self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
         self._folder = FolderLock(config.data, config.standby, stopping) if config.store else None
         self.store = self._open_store()
@@ -113,11 +109,24 @@ class Collector:
         return self._committer is not None and self._committer.alive and judging and self.store.owned
 
     def start(self, local: bool = False) -> None:
-        """Finish what a crash interrupted and listen; raises UnavailableError, and is then as before.
+        """Finish what a crash interrupted and listen; raises UnavailableError, with all parts stopped again.
 
         `local`: where agents need TLS, listen also for an agent of this machine (see `local_port`).
         """
-        config, limits = self.config, self._limits()
+        try:
+            self._start_parts(local)
+        except FleetprofError:
+            self._stop_parts(5.0)
+            raise
+        config = self.config
+        if warning := push_exposure(
+            config.grpc.host, config.tls().on, config.tls_client_ca is not None, self.guard is not None
+        ):
+            log.warning("%s", warning)
+
+    def _start_parts(self, local: bool) -> None:
+        """In the order in which they need each other; each is kept at once, so that it can be stopped."""
+        config, limits, guard = self.config, self._limits(), self.guard
         known = KnownDefinitions(self.store)
         registry = AgentRegistry(seen_before(self.store))
         self._disk = self._disk_guard()
@@ -129,53 +138,27 @@ class Collector:
             limits=limits,
             refusal=lambda: self._disk.refusal if self._disk else "",
         )
-        try:
-            self._receivers = Receivers(
-                Pipeline(
-                    known,
-                    self._committer,
-                    self.ledger,
-                    limits,
-                    account=self.guard.account if self.guard else nothing,
-                ).push,
-                self.store,
-                self.ledger,
-                limits,
-            )
-            self._metrics_server = self._serve_metrics(registry)
-            guard = self.guard
-            pipeline = Pipeline(
-                known,
-                self._committer,
-                self.ledger,
-                limits,
-                heard=registry.window,
-                account=guard.account if guard else nothing,
-            )
-            self._server = serve(
-                pipeline,
-                config.grpc,
-                limits,
-                AgentService(registry, self.ledger),
-                PushMetrics(self.metrics),
-                self.certificates,
-                local and self.certificates is not None,
-                self._receivers.grpc,
-                guard.interceptors() if guard else (),
-            )
-        except FleetprofError:
-            if self._receivers:
-                self._receivers.stop(5.0)
-            self._committer.stop(5.0)
-            if self._disk:
-                self._disk.stop()
-            if self._metrics_server:
-                self._metrics_server.close()
-            raise
-        if warning := push_exposure(
-            config.grpc.host, config.tls().on, config.tls_client_ca is not None, guard is not None
-        ):
-            log.warning("%s", warning)
+        pipeline = Pipeline(
+            known,
+            self._committer,
+            self.ledger,
+            limits,
+            heard=registry.window,
+            account=guard.account if guard else nothing,
+        )
+        self._receivers = Receivers(pipeline.unheard().push, self.store, self.ledger, limits)
+        self._metrics_server = self._serve_metrics(registry)
+        self._server = serve(
+            pipeline,
+            config.grpc,
+            limits,
+            AgentService(registry, self.ledger),
+            PushMetrics(self.metrics),
+            self.certificates,
+            local and self.certificates is not None,
+            self._receivers.grpc,
+            guard.interceptors() if guard else (),
+        )
         self._keeper = AgentKeeper(self.store, registry)
         days = retention_days(config.retention_samples_days, config.retention_rollups_days)
         self._retention = RetentionJob(self.store, days)
@@ -210,6 +193,14 @@ class Collector:
 
         What could not was not acknowledged, or is stored at the next start.
         """
+        clean = self._stop_parts(grace_s)
+        if self.guard:
+            self.guard.close()
+        self._close_store()
+        return clean
+
+    def _stop_parts(self, grace_s: float) -> bool:
+        """Those that were started: first what takes, then what stores."""
         clean = True
         if self._server:
             self._server.stop(grace_s)
@@ -227,9 +218,6 @@ class Collector:
             self._retention.stop()
         if self._disk:
             self._disk.stop()
-        if self.guard:
-            self.guard.close()
-        self._close_store()
         return clean
 
     def _open_store(self) -> Store:

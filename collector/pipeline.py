@@ -57,6 +57,18 @@ class Pipeline:
         self._account = account
         self._room = room or InFlight()
 
+    def unheard(self) -> "Pipeline":
+        """The same path, with the same bound on memory, for windows that are not an agent's."""
+        return Pipeline(
+            self._known,
+            self._committer,
+            self._ledger,
+            self._limits,
+            clock=self._clock,
+            account=self._account,
+            room=self._room,
+        )
+
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
         """Answer one request. Raises Refused (counted as a loss) or Later (nothing is lost)."""
         host = ""
