@@ -9,29 +9,29 @@ from typing import Any
 import pyarrow as pa
 from chdb.state.sqlitelike import Connection
 
-from collector.store import columns
+from collector.store import catalog, columns
+from collector.store.catalog import Schemas
 from collector.store.dialect import Dialect, parse_version
 from collector.store.errors import StoreBusy, StoreError, parse
 from collector.store.folder_lock import FolderLock
 from collector.store.interface import Block, Columns, Statement
 from collector.store.parameters import typed
 from fleetprof.errors import InputError, UnavailableError
+from fleetprof.open_files import raise_limit
 
 DEFAULT_MEMORY_BYTES = 2 << 30
 DEFAULT_THREADS = 2
 QUERY_SECONDS = 30
 """Longest time of one query."""
 
+_OPEN_FILES = 65_536
+"""It holds three for each of its threads, and those of the parts that it reads."""
 _MARK_CACHE_BYTES = 256 << 20  # ClickHouse's default of 5 GiB is for servers of their own
 # ClickHouse notes an insert's token before it commits the part (MergeTreeSink): killed in between, it ignores
 # the retry and the rows are gone (reproduced on 26.9 with SIGKILL at that rename). So: no tokens here.
 # optimize_on_insert would sum each block again, which the collector has done, in 2.5 times the time.
 _INSERT_SETTINGS = "async_insert = 0, insert_deduplicate = 0, optimize_on_insert = 0, max_execution_time = 0"
 _POOL_WAIT_SECONDS = 30
-_NEWEST_BLOCKS = (
-    "SELECT table, max(max_block_number) AS newest FROM system.parts"
-    " WHERE database = currentDatabase() GROUP BY table"
-)
 _NEWEST_BLOCK = (
     "SELECT max_block_number AS newest FROM system.parts"
     " WHERE database = currentDatabase() AND table = %(table)s"
@@ -61,6 +61,7 @@ class ChdbStore:
         self.path = path.absolute()
         if {"?", "&", "%"} & set(str(self.path)):
             raise InputError(f"The data folder {self.path} has one of ? & % in its name.", "Choose another.")
+        raise_limit(_OPEN_FILES)
         self._lock = FolderLock(self.path)
         self._address = (
             f"{self.path}/clickhouse?max_server_memory_usage={memory_limit_bytes}"
@@ -70,7 +71,7 @@ class ChdbStore:
         self._connections = connections
         self._guard = threading.Lock()
         self._idle: list[_Pooled] = []
-        self._schemas: dict[str, pa.Schema] = {}
+        self._schemas = Schemas(self.query)
         self._inserting: dict[str, threading.Lock] = {}
         self._newest_block: dict[str, int] = {}
         """Of tables that were inserted into; only we insert, and numbers only rise."""
@@ -134,35 +135,15 @@ class ChdbStore:
 
     def schema(self, table: str) -> pa.Schema:
         """The Arrow schema of `table`, asked once; see `Store.schema`."""
-        if table not in self._schemas:
-            found = self.query(
-                (
-                    "SELECT name, type FROM system.columns WHERE database = currentDatabase()"
-                    " AND table = %(table)s ORDER BY position",
-                    {"table": table},
-                )
-            )
-            if not len(found["name"]):
-                raise StoreError(60, f'The store has no table "{table}".', "Run: fleetprof-collector migrate")
-            types = dict(zip(found["name"], found["type"], strict=True))
-            self._schemas[table] = columns.schema_of(types)
-        return self._schemas[table]
+        return self._schemas.of(table)
 
     def newest_blocks(self) -> dict[str, int]:
-        """Table → number of its newest block; see `Store.newest_blocks`. Merges keep it, restarts too."""
-        found = self.query((_NEWEST_BLOCKS, {}))
-        return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
+        """Table → number of its newest block; see `Store.newest_blocks`."""
+        return catalog.newest_blocks(self.query)
 
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
         """The partitions of tables that have rows; see `Store.partitions`."""
-        found = self.query(
-            (
-                "SELECT DISTINCT table, partition FROM system.parts WHERE active"
-                " AND database = currentDatabase() AND table IN %(tables)s",
-                {"tables": tables},
-            )
-        )
-        return sorted((table, int(partition)) for table, partition in zip(*found.values(), strict=True))
+        return catalog.partitions(self.query, tables)
 
     def drop_partition(self, table: str, partition: int) -> None:
         """Drop a partition; see `Store.drop_partition`."""

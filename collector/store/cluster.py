@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from collector.store import columns
 from collector.store.address import ServerAddress
+from collector.store.catalog import columns_statement, partitions_statement
 from collector.store.cluster_ddl import SHARD_KEYS, Cluster, local_table
 from collector.store.cluster_lease import ClusterLease
 from collector.store.errors import QueryTooLong, StoreAway, StoreBusy, StoreError
@@ -25,7 +26,7 @@ from collector.store.interface import Block, Statement
 from collector.store.lease import Epochs
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
-from collector.store.server import ServerStore, partitions_statement
+from collector.store.server import ServerStore
 from fleetprof.errors import UnavailableError
 
 log = logging.getLogger("fleetprof.store")
@@ -258,10 +259,7 @@ class ClusterStore(ServerStore):
 
     def _columns(self, node: Node, table: str) -> tuple[str, ...] | None:
         """The columns of a table on a server, sorted; None when the server is away."""
-        sql = with_literals(
-            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = %(table)s",
-            {"table": table},
-        )
+        sql = with_literals(*columns_statement(table))
         try:
             found = self._run_in(node.pool, sql, {})
         except StoreAway:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from collector.store import columns
+from collector.store import catalog, columns
 from collector.store.address import ServerAddress
+from collector.store.catalog import Schemas
 from collector.store.dialect import Dialect, parse_version
 from collector.store.errors import StoreAway, StoreBusy, StoreError
 from collector.store.interface import Block, Columns, Statement
@@ -28,10 +29,6 @@ _OLDEST = (18, 16)
 _LARGE = 1 << 40
 _SETTLE_S = 60.0
 _POLL_S = 0.02
-_NEWEST_BLOCKS = (
-    "SELECT table, max(max_block_number) AS newest FROM system.parts"
-    " WHERE database = currentDatabase() GROUP BY table"
-)
 # Queries carry ids of the stacks and series they are about.
 _ALWAYS = {
     "max_query_size": _LARGE,
@@ -70,7 +67,7 @@ class ServerStore:
         self.address = address
         self._limits: dict[str, Any] = {"max_memory_usage": memory_limit_bytes, "max_threads": threads}
         self._settings: dict[str, Any] = dict(_ALWAYS)
-        self._schemas: dict[str, pa.Schema] = {}
+        self._schemas = Schemas(self.query)
         self._unsettled = threading.Event()
         self._unsettled.set()
         if not self._has_database():
@@ -115,19 +112,7 @@ class ServerStore:
 
     def schema(self, table: str) -> pa.Schema:
         """The Arrow schema of `table`, asked once; see `Store.schema`."""
-        if table not in self._schemas:
-            found = self.query(
-                (
-                    "SELECT name, type FROM system.columns"
-                    " WHERE database = currentDatabase() AND table = %(table)s",
-                    {"table": table},
-                )
-            )
-            if not len(found["name"]):
-                raise StoreError(60, f'The store has no table "{table}".', "Run: fleetprof-collector migrate")
-            types = dict(zip(found["name"], found["type"], strict=True))
-            self._schemas[table] = columns.schema_of(types)
-        return self._schemas[table]
+        return self._schemas.of(table)
 
     def newest_blocks(self) -> dict[str, int]:
         """Table → number of its newest block; see `Store.newest_blocks`.
@@ -139,13 +124,11 @@ class ServerStore:
         if self._unsettled.is_set():
             self._settle()
             self._unsettled.clear()
-        found = self.query((_NEWEST_BLOCKS, {}))
-        return dict(zip(found["table"].tolist(), found["newest"].tolist(), strict=True))
+        return catalog.newest_blocks(self.query)
 
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
         """The partitions of tables that have rows; see `Store.partitions`."""
-        found = self.query(partitions_statement(tables))
-        return sorted((table, int(partition)) for table, partition in zip(*found.values(), strict=True))
+        return catalog.partitions(self.query, tables)
 
     def drop_partition(self, table: str, partition: int) -> None:
         """Drop a partition; see `Store.drop_partition`."""
@@ -241,12 +224,3 @@ class ServerStore:
         if dialect.modern:
             self._settings |= _MODERN
         return dialect
-
-
-def partitions_statement(tables: list[str]) -> Statement:
-    """The partitions of tables of the current database, as columns `table` and `partition`."""
-    return (
-        "SELECT DISTINCT table, partition FROM system.parts WHERE active"
-        " AND database = currentDatabase() AND table IN %(tables)s",
-        {"tables": tables},
-    )
