@@ -3,7 +3,7 @@
 import numpy as np
 
 from agent.aggregate import ClosedWindow, Rows
-from fleetprof.frames import Frame
+from fleetprof.definitions import DefinitionWriter
 from fleetprof.v1 import ingest_pb2
 
 
@@ -59,50 +59,12 @@ def _differences(rows: Rows) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
 
 def encode_definitions(window: ClosedWindow, stacks: set[int], series: set[int]) -> ingest_pb2.Definitions:
     """Definitions of the window's stacks and series whose ids are in `stacks` and `series`."""
-    writer = _DefinitionWriter()
+    message = ingest_pb2.Definitions()
+    writer = DefinitionWriter(message)
     for number, frame_ids in zip(window.stack_ids, window.stacks, strict=True):
         if number in stacks and number:
             writer.stack([window.frames[frame] for frame in frame_ids])
     for number, labels in zip(window.series_ids, window.series, strict=True):
         if number in series:
             writer.series(labels)
-    return writer.message
-
-
-class _DefinitionWriter:
-    """Fills one Definitions message, naming each string and each frame once."""
-
-    def __init__(self) -> None:
-        self.message = ingest_pb2.Definitions(strings=[""])
-        self._strings = {"": 0}
-        self._frames: dict[Frame, int] = {}
-
-    def stack(self, frames: list[Frame]) -> None:
-        self.message.stacks.depth.append(len(frames))
-        self.message.stacks.frame_index.extend(self._frame(frame) for frame in frames)
-
-    def series(self, labels: dict[str, str]) -> None:
-        self.message.series.label_count.append(len(labels))
-        for name, value in sorted(labels.items()):
-            self.message.series.label_index.extend((self._string(name), self._string(value)))
-
-    def _string(self, text: str) -> int:
-        index = self._strings.get(text)
-        if index is None:
-            index = self._strings[text] = len(self._strings)
-            self.message.strings.append(text)
-        return index
-
-    def _frame(self, frame: Frame) -> int:
-        index = self._frames.get(frame)
-        if index is None:
-            index = self._frames[frame] = len(self._frames)
-            table = self.message.frames
-            table.kind.append(int(frame.kind))  # type: ignore[arg-type]
-            table.function.append(self._string(frame.function))
-            table.mapping.append(self._string(frame.mapping))
-            table.build_id.append(self._string(frame.build_id))
-            table.offset.append(frame.offset)
-            table.file.append(self._string(frame.file))
-            table.line.append(frame.line)
-        return index
+    return message

@@ -17,6 +17,7 @@ from hashlib import blake2b
 from collector.ingest.definitions import shown
 from collector.ingest.refusal import malformed
 from collector.receivers.foreign import Foreign, Row
+from fleetprof.definitions import DefinitionWriter
 from fleetprof.frames import Frame, frame_id, stack_id
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import OFFSET_STEP_NS, WINDOW_NS
@@ -152,12 +153,10 @@ class _Draft:
 
     host: str
     start_s: int
-    strings: dict[str, int] = field(default_factory=lambda: {"": 0})
-    frames: dict[Frame, tuple[int, int]] = field(default_factory=dict)
-    """Frame as it was sent → place, id."""
-    fit_frames: list[Frame] = field(default_factory=list)
-    stacks: dict[int, tuple[int, list[int]]] = field(default_factory=dict)
-    """Id → place, places of its frames."""
+    frames: dict[Frame, tuple[Frame, int]] = field(default_factory=dict)
+    """Frame as it was sent → as our agents name it, id."""
+    stacks: dict[int, tuple[int, list[Frame]]] = field(default_factory=dict)
+    """Id → place, frames."""
     series: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)
     sums: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
     """(series, type, stack) → value, captures."""
@@ -190,12 +189,11 @@ class _Draft:
         number = stack_id([frame for _, frame in known])
         return self.stacks.setdefault(number, (len(self.stacks), [each for each, _ in known]))[0]
 
-    def _frame(self, frame: Frame) -> tuple[int, int]:
+    def _frame(self, frame: Frame) -> tuple[Frame, int]:
         known = self.frames.get(frame)
         if known is None:
             fit = fit_frame(frame)
-            known = self.frames[frame] = len(self.fit_frames), frame_id(fit)
-            self.fit_frames.append(fit)
+            known = self.frames[frame] = fit, frame_id(fit)
         return known
 
     def _series(self, labels: Mapping[str, str], row: Row) -> int:
@@ -237,24 +235,9 @@ class _Draft:
                     step - before for step, before in zip(steps, [0, *steps[:-1]], strict=False)
                 )
 
-    def _place(self, name: str) -> int:
-        return self.strings.setdefault(name, len(self.strings))
-
     def _define(self, message: ingest_pb2.Definitions) -> None:
-        table = message.frames
-        for frame in self.fit_frames:
-            table.kind.append(int(frame.kind))  # type: ignore[arg-type]
-            table.function.append(self._place(frame.function))
-            table.mapping.append(self._place(frame.mapping))
-            table.build_id.append(self._place(frame.build_id))
-            table.offset.append(frame.offset)
-            table.file.append(self._place(frame.file))
-            table.line.append(frame.line)
-        for _, places in self.stacks.values():
-            message.stacks.depth.append(len(places))
-            message.stacks.frame_index.extend(places)
+        writer = DefinitionWriter(message)
+        for _, frames in self.stacks.values():
+            writer.stack(frames)
         for _, labels in self.series.values():
-            message.series.label_count.append(len(labels))
-            for name, value in labels.items():
-                message.series.label_index.extend((self._place(name), self._place(value)))
-        message.strings.extend(self.strings)
+            writer.series(labels)

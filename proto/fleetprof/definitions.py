@@ -1,0 +1,50 @@
+"""Writes the definitions of stacks and series as the message of fleetprof.v1."""
+
+from collections.abc import Iterable, Mapping
+
+from fleetprof.frames import Frame
+from fleetprof.v1 import ingest_pb2
+
+
+class DefinitionWriter:
+    """Fills one Definitions message, naming each string and each frame once."""
+
+    def __init__(self, message: ingest_pb2.Definitions) -> None:
+        """`message` must be empty."""
+        self._message = message
+        self._message.strings.append("")
+        self._strings = {"": 0}
+        self._frames: dict[Frame, int] = {}
+
+    def stack(self, frames: Iterable[Frame]) -> None:
+        """Add a stack, leaf first."""
+        places = [self._frame(frame) for frame in frames]
+        self._message.stacks.depth.append(len(places))
+        self._message.stacks.frame_index.extend(places)
+
+    def series(self, labels: Mapping[str, str]) -> None:
+        """Add a series by its labels."""
+        self._message.series.label_count.append(len(labels))
+        for name, value in sorted(labels.items()):
+            self._message.series.label_index.extend((self._string(name), self._string(value)))
+
+    def _string(self, text: str) -> int:
+        index = self._strings.get(text)
+        if index is None:
+            index = self._strings[text] = len(self._strings)
+            self._message.strings.append(text)
+        return index
+
+    def _frame(self, frame: Frame) -> int:
+        index = self._frames.get(frame)
+        if index is None:
+            index = self._frames[frame] = len(self._frames)
+            table = self._message.frames
+            table.kind.append(int(frame.kind))  # type: ignore[arg-type]
+            table.function.append(self._string(frame.function))
+            table.mapping.append(self._string(frame.mapping))
+            table.build_id.append(self._string(frame.build_id))
+            table.offset.append(frame.offset)
+            table.file.append(self._string(frame.file))
+            table.line.append(frame.line)
+        return index
