@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from collector.agents.service import AgentService
+from collector.come_later import abort_for_now
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Later, Refused
 from collector.metrics import PushMetrics
@@ -152,15 +152,8 @@ def _push(
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, refused.message)
         except Later as later:
             count("later", began_s)
-            _abort_for_now(context, later)
+            abort_for_now(context, later)
         count(_RESULTS[answer.status], began_s)
         return answer
 
     return push
-
-
-def _abort_for_now(context: grpc.ServicerContext, later: Later) -> NoReturn:
-    """Answer "later", with the pause that gRPC's own retries honour (gRFC A6)."""
-    context.set_trailing_metadata((("grpc-retry-pushback-ms", str(later.retry_ms)),))
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED if later.overloaded else grpc.StatusCode.UNAVAILABLE
-    context.abort(code, later.message)

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from collector.come_later import abort_for_now
 from collector.ingest.refusal import Later, Refused
 from collector.receivers import otlp, pyroscope
 from collector.receivers.inbox import Inbox
@@ -50,7 +51,7 @@ def _handler(service: str, method: str, take: Take) -> grpc.GenericRpcHandler:
             code = grpc.StatusCode.UNIMPLEMENTED if unknown else grpc.StatusCode.INVALID_ARGUMENT
             context.abort(code, refused.message)
         except Later as later:
-            _abort_for_now(context, later)
+            _abort_with_details(context, later)
 
     method_handler: grpc.RpcMethodHandler[bytes, Message]
     method_handler = grpc.unary_unary_rpc_method_handler(answer, None, _serialize)
@@ -61,21 +62,15 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _abort_for_now(context: grpc.ServicerContext, later: Later) -> NoReturn:
-    """Answer "later", with the pause that OTLP's clients honour (RetryInfo) and that of gRPC (gRFC A6)."""
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED if later.overloaded else grpc.StatusCode.UNAVAILABLE
+def _abort_with_details(context: grpc.ServicerContext, later: Later) -> NoReturn:
+    """Answer "later", with the pause that OTLP's clients honour (RetryInfo)."""
     retry = RetryInfo()
     retry.retry_delay.FromMilliseconds(later.retry_ms)
     detail = AnyMessage()
     detail.Pack(retry)
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if later.overloaded else grpc.StatusCode.UNAVAILABLE
     status = Status(code=code.value[0], message=later.message, details=[detail])
-    context.set_trailing_metadata(
-        (
-            ("grpc-retry-pushback-ms", str(later.retry_ms)),
-            ("grpc-status-details-bin", status.SerializeToString()),
-        )
-    )
-    context.abort(code, later.message)
+    abort_for_now(context, later, ("grpc-status-details-bin", status.SerializeToString()))
 
 
 def peer_host(peer: str) -> str:
