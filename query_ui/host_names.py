@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
+from collector.exposure import is_loopback
 from fleetprof.errors import InputError
 
 
@@ -20,7 +21,7 @@ def known_names(listening: str, ui_url: str) -> tuple[str, ...] | None:
     None where every name is good: the address is not a loopback one. `ui_url`: where people reach the pages,
     for example through a proxy; "" for nowhere else.
     """
-    if not _is_loopback(listening):
+    if not (is_loopback(listening) or listening.endswith(".localhost")):
         return None
     name = urlsplit(ui_url).hostname
     return (name,) if name else ()
@@ -57,10 +58,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
