@@ -99,7 +99,7 @@ def _load(settings: CpuSettings, options: BackendOptions) -> tuple[BpfObject, tu
         "filter_pids": settings.filter_pids,
     }
     entries = {"captures": settings.ring_bytes, "only_pids": settings.pid_count}
-    missing = Unavailable("unwind", "turned off")
+    missing: tuple[Unavailable, ...] = ()
     if options.unwind != "off":
         # The kernel's own limit on depth is for its walk, not for ours.
         depth = MAX_USER_DEPTH if options.max_depth >= MAX_DEPTH else options.max_depth
@@ -107,9 +107,9 @@ def _load(settings: CpuSettings, options: BackendOptions) -> tuple[BpfObject, tu
             unwinding = constants | {"unwind_depth": depth}
             return BpfObject(OBJECTS / "cpu_unwind.bpf.o", None, unwinding, entries | MAP_ENTRIES), ()
         except UnavailableError as error:
-            missing = Unavailable("unwind", f"stacks follow frame pointers only: {error.message}")
+            missing = (Unavailable("unwind", f"stacks follow frame pointers only: {error.message}"),)
     plain = BpfObject(OBJECTS / "cpu.bpf.o", constants=constants, map_entries=entries)
-    return plain, (missing,) if options.unwind != "off" else ()
+    return plain, missing
 
 
 def _program(loaded: BpfObject) -> CpuProgram:
