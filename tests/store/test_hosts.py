@@ -1,7 +1,7 @@
 """Hosts from a real store: agents register over gRPC, windows go through the ingest path."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from fleetprof.profile_types import ProfileType
 from fleetprof.setting_kinds import Address
 from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2, ingest_pb2_grpc
 from query_ui.api.hosts import hosts_json
-from tests.store.pushes import Row, push_request, recent_window_s
+from tests.store.pushes import WINDOW_S, Row, push_request, recent_window_s
 
 pytestmark = pytest.mark.store
 
@@ -112,8 +112,11 @@ def heartbeat(host: str, skew_s: float = 0.0, queue: int = 0, run_id: int = 7) -
     )
 
 
-def windows(host: str, service: str, backs: list[int]) -> list[ingest_pb2.PushRequest]:
-    """One window for each of `backs` (windows before now): 2 CPUs, 4 s in use, 3 by `service`."""
+def windows(
+    host: str, service: str, backs: Iterable[int], last_s: int | None = None
+) -> list[ingest_pb2.PushRequest]:
+    """One window for each of `backs` (windows before `last_s`): 2 CPUs, 4 s in use, 3 by `service`."""
+    last_s = recent_window_s() if last_s is None else last_s
     requests = []
     for back in backs:
         rows = [
@@ -125,7 +128,7 @@ def windows(host: str, service: str, backs: list[int]) -> list[ingest_pb2.PushRe
             rows,
             {"host": host},
             1000 - back,
-            recent_window_s(back),
+            last_s - back * WINDOW_S,
             f"agent-{host}",
         )
         cost = request.window.cost
@@ -141,10 +144,10 @@ def test_a_host_as_it_told_of_itself_and_as_it_was_measured(centre: Centre, serv
     assert answer.heartbeat_interval_ms == 1234
     assert abs(answer.server_unix_ns - time.time_ns()) < 60 * SECOND
     assert centre.beat(heartbeat(host, skew_s=-30)).status == agent_pb2.HeartbeatResponse.STATUS_OK
-    for request in windows(host, service, [3, 2, 1, 0]):
+    now_s, last_s = time.time(), recent_window_s()
+    for request in windows(host, service, [3, 2, 1, 0], last_s):
         centre.push(request)
-    now_s = time.time()
-    first_s = recent_window_s(3)
+    first_s = last_s - 3 * WINDOW_S
     row = centre.row(host, TimeRange(first_s, first_s + 40))
     assert (row.agent.version, row.agent.kernel, row.agent.backend, row.cpus) == ("1.2.3", "6.1.0", "core", 2)
     assert [(hook.name, hook.is_program) for hook in row.agent.hooks_off] == [
@@ -177,8 +180,9 @@ def test_a_cost_without_its_bpf_programs_is_not_passed_off_as_whole(
     request.backend = backend
     request.hooks.add(name=BPF_RUN_TIME, reason="Not measured: the kernel counts it for CAP_SYS_ADMIN only.")
     centre.register(request)
-    centre.push(windows(host, service, [0])[0])
-    row = centre.row(host, TimeRange(recent_window_s(0), recent_window_s(0) + 10))
+    last_s = recent_window_s()
+    centre.push(windows(host, service, [0], last_s)[0])
+    row = centre.row(host, TimeRange(last_s, last_s + 10))
     assert row.agent.measures_bpf == measured
     assert hosts_json([row], TimeRange(0, 10))["hosts"][0]["cost"]["bpf_measured"] == measured
 
@@ -187,9 +191,10 @@ def test_a_range_of_whole_minutes_gives_the_same_cores_as_one_that_is_not(
     centre: Centre, service: str
 ) -> None:
     host = f"host-{service}"
-    for request in windows(host, service, list(range(30))):
+    last_s = recent_window_s()
+    for request in windows(host, service, range(30), last_s):
         centre.push(request)
-    end_s = recent_window_s(0) + 10
+    end_s = last_s + 10
     for start_s in (end_s - 300, end_s - 290, (end_s - 200) // 60 * 60):
         row = centre.row(host, TimeRange(start_s, end_s))
         assert row.services[0].cores == pytest.approx(0.3), start_s
@@ -198,9 +203,10 @@ def test_a_range_of_whole_minutes_gives_the_same_cores_as_one_that_is_not(
 
 def test_a_host_that_was_never_idle_is_in_use_as_far_as_its_cpus_ran(centre: Centre, service: str) -> None:
     host = f"host-{service}"
+    last_s = recent_window_s()
     rows = [Row("leaf;main", 15 * SECOND, labels={"service": service})]
-    centre.push(push_request(rows, {"host": host}, 1, recent_window_s(0), f"agent-{host}"))
-    row = centre.row(host, TimeRange(recent_window_s(0), recent_window_s(0) + 10))
+    centre.push(push_request(rows, {"host": host}, 1, last_s, f"agent-{host}"))
+    row = centre.row(host, TimeRange(last_s, last_s + 10))
     assert row.cpus == 2
     assert row.utilisation == pytest.approx(0.75)
 

@@ -145,7 +145,7 @@ SELECTORS = st.lists(
 ).map(",".join)
 OFFSET_S = st.integers(-600, 10 * HOUR_S)
 ON_HOURS = st.sampled_from([0, HOUR_S, 7 * HOUR_S, 9 * HOUR_S])
-MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite
@@ -343,7 +343,7 @@ class Recorder:
         return self._store.query(statement)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12))
 def test_values_never_become_sql(store: ChdbStore, value: str) -> None:
     """Statements are the same text whatever is asked, and hostile values only match themselves."""

@@ -23,7 +23,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 HOSTILE = "'; DROP TABLE samples; -- \\' \\\\ \0 %(x)s %s {x:String} \n\t\r\b\f ' OR 1=1 /* \u2019 😀"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT, st.lists(TEXT, max_size=5))
 @example(HOSTILE, [HOSTILE, "", "\\", "'", "\\'"])
 def test_text_comes_back_as_it_went_in(store: ChdbStore, text: str, texts: list[str]) -> None:

@@ -226,7 +226,7 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(STEPS, st.sampled_from([0, 100]), st.sampled_from([0, 150]))
 def test_whatever_happens_notifications_pair_and_one_alert_is_open(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]], for_s: int, keep_s: int

@@ -58,7 +58,7 @@ def structure(data: bytes) -> list[tuple[int, int]]:
     return [(at, size) for at, size in fields if at + size <= len(data)]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.data())
 def test_changed_fields(data: st.DataObject) -> None:
     victim = bytearray(data.draw(st.sampled_from(victims())))
@@ -70,7 +70,7 @@ def test_changed_fields(data: st.DataObject) -> None:
     look_up(bytes(victim))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.data())
 def test_changed_bytes_and_cut_files(data: st.DataObject) -> None:
     victim = bytearray(data.draw(st.sampled_from(victims())))
@@ -79,7 +79,7 @@ def test_changed_bytes_and_cut_files(data: st.DataObject) -> None:
     look_up(bytes(victim[: data.draw(st.integers(0, len(victim)))]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400))
 def test_random_bytes_behind_a_good_start(tail: bytes) -> None:
     look_up(b"\x7fELF\x02\x01\x01" + tail)
@@ -135,7 +135,7 @@ def test_mini_debug_info_that_unpacks_to_gigabytes(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_notes(data: bytes) -> None:
     plain = image([])

@@ -246,7 +246,7 @@ class Crashing(RuleBasedStateMachine):
 
 TestCrashing = Crashing.TestCase
 TestCrashing.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

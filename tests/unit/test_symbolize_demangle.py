@@ -100,7 +100,7 @@ def test_long_names_are_cut_and_marked() -> None:
     assert shorten("bad\udc80byte").encode()
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(
     st.text("_RNvCsIMXYB0123456789abcEKLFGTASpjhu.$", max_size=60),
     st.sampled_from(["_R", "_RNv", "_RINvC1a1b", ""]),
@@ -111,7 +111,7 @@ def test_any_text_is_survived(text: str, start: str) -> None:
     assert kind in (FrameKind.RUST, FrameKind.NATIVE)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.text("ZNSt0123456789IJELPKRdaibc_T.", max_size=60))
 def test_any_cxx_is_survived(text: str) -> None:
     readable("_Z" + text)

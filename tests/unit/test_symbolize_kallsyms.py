@@ -78,7 +78,7 @@ def test_no_kallsyms_at_all(tmp_path: Path) -> None:
     assert kernel.notice
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(TEXT.splitlines())), max_size=12))
 def test_any_lines(lines: list[bytes]) -> None:
     found = names(b"\n".join(lines) + b"\n", 0, 0xFFFFFFFF81000010, 0xFFFFFFFFC0001010, 2**64 - 1)

@@ -121,7 +121,7 @@ def test_a_line_without_end_does_not_stop_the_reader(file: MapFile, monkeypatch:
     assert file.names(0x1000) == ["good"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     lines=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), max_size=20), addr=st.integers(0, 100)
 )
@@ -138,7 +138,7 @@ def test_like_painting_one_line_over_the_other(
         assert (file.names(addr) == [""]) or addr in painted
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
     read, write = os.pipe()
@@ -189,7 +189,7 @@ def test_names_of_runtimes(name: str, runtime: FrameKind, expected: RuntimeName)
     assert runtime_name(name, runtime) == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.text(max_size=80),
     st.sampled_from(["", "JS:*", "py::", "LazyCompile:", "long "]),

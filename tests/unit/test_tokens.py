@@ -299,7 +299,7 @@ def test_too_many_series_or_stacks_are_refused_for_an_hour_the_known_pass() -> N
     allowances.take(OWNER, 1, 1, ids(1000, 50), ids(5000, 300))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 300_000), st.integers(0, 1 << 60))
 def test_the_count_of_distinct_ids_is_near_the_truth(count: int, first: int) -> None:
     numbers = ids(first, count)
