@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.samples import U32, U64
-from agent.symbolize.demangle import readable
 from agent.symbolize.packed_lines import PackedLines
+from fleetprof.demangle import readable
 
 MAX_KALLSYMS_BYTES = 64 << 20
 CHUNK_BYTES = 256 << 10

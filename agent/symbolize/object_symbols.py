@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent.samples import I64, U64
-from agent.symbolize.demangle import readable, shorten
 from agent.symbolize.elf import PF_X, PT_LOAD, ByteSource, ElfError, ElfFile
 from agent.symbolize.intervals import Intervals
 from agent.symbolize.symbol_table import SymbolTable
+from fleetprof.demangle import readable, shorten
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
 

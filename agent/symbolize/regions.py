@@ -3,7 +3,7 @@
 import posixpath
 
 from agent.process import Mapping, Process
-from agent.symbolize.demangle import shorten
+from fleetprof.demangle import shorten
 from fleetprof.frames import FrameKind
 
 _ANONYMOUS = ("//anon", "/dev/zero", "/SYSV", "/anon_hugepage")

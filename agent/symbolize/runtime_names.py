@@ -4,7 +4,7 @@ import posixpath
 import re
 from typing import NamedTuple
 
-from agent.symbolize.demangle import shorten
+from fleetprof.demangle import shorten
 from fleetprof.frames import FrameKind
 
 JIT_MAPPING = "[jit]"

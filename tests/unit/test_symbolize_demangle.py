@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.symbolize.demangle import MAX_NAME_BYTES, readable, shorten
-from agent.symbolize.demangle_rust import demangle_rust, is_rust
+from fleetprof.demangle import MAX_NAME_BYTES, readable, shorten
+from fleetprof.demangle_rust import demangle_rust, is_rust
 from fleetprof.frames import FrameKind
 
 RUST = {

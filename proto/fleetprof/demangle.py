@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import cxxfilt
 
-from agent.symbolize.demangle_rust import demangle_rust, is_rust
+from fleetprof.demangle_rust import demangle_rust, is_rust
 from fleetprof.frames import FrameKind
 
 MAX_NAME_BYTES = 1024
