@@ -69,6 +69,11 @@ CREATE TABLE looks (
 """
 
 
+def wanted(data: Path, rules: Path | None) -> bool:
+    """True where there are rules, or alerts of former ones that have still to be ended and told."""
+    return rules is not None or (data / FILE).exists()
+
+
 class Database:
     """One connection, used by one thread at a time. Raises UnavailableError when the file cannot be used."""
 

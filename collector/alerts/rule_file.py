@@ -25,7 +25,7 @@ from collector.alerts.rules import (
 )
 from collector.alerts.toml_positions import Path as KeyPath
 from collector.alerts.toml_positions import place_of, positions
-from collector.compare.model import SmallestEffect
+from collector.compare.smallest_effect import SmallestEffect
 from fleetprof.errors import InputError
 from fleetprof.series import LABEL_NAME
 from fleetprof.setting_kinds import format_duration_s, quote

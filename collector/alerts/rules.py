@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from collector.alerts.rule_kinds import AMOUNT, DURATIONS, REGEX, SELECTOR, SHARE, TABLE
-from collector.compare.model import SmallestEffect
+from collector.compare.smallest_effect import SmallestEffect
 from collector.query.model import Matcher
 from collector.query.selector import format_selector
 from fleetprof.setting_kinds import BOOL, DURATION, INT, LIST, PAIRS, PATH, STR

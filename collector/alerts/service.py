@@ -21,11 +21,6 @@ POLL_S = 2.0
 _PRUNE_EVERY_S = 3600
 
 
-def wanted(data: Path, rules: Path | None) -> bool:
-    """True where there are rules, or alerts of former ones that have still to be ended and told."""
-    return rules is not None or (data / FILE).exists()
-
-
 class AlertService:
     """Judges and delivers between `start` and `stop`; the book can be asked and changed all the time."""
 
@@ -83,6 +78,10 @@ class AlertService:
             self.book.prune(int(now_s - self._keep_s))
             self._pruned_at = now_s
         return self._evaluator.evaluate(self.watch.rules, now_s)
+
+    def keep(self, keep_s: float) -> None:
+        """Keep ended alerts for so long from now on."""
+        self._keep_s = keep_s
 
     def reload(self) -> None:
         """Read the rules again, changed or not (SIGHUP)."""

@@ -24,9 +24,9 @@ from collector.compare.model import (
     CpuChange,
     Effects,
     Method,
-    SmallestEffect,
 )
 from collector.compare.moments import gather
+from collector.compare.smallest_effect import SmallestEffect
 from collector.compare.units import UNITS, Unit
 from collector.query.asking import Asking
 from collector.query.completeness import load_coverage

@@ -13,8 +13,9 @@ from collector.compare.estimate import (
     quantile,
 )
 from collector.compare.evidence import Sparse
-from collector.compare.model import Effects, SmallestEffect
+from collector.compare.model import Effects
 from collector.compare.moderate import moderate
+from collector.compare.smallest_effect import SmallestEffect
 from collector.compare.units import Unit
 
 F8 = npt.NDArray[np.float64]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from collector.compare.design import Design
 from collector.compare.estimate import LEVEL, quantile
 from collector.compare.evidence import Evidence
+from collector.compare.smallest_effect import SmallestEffect
 from collector.compare.units import Clusters, Unit
 from collector.query.model import Completeness, Query
 from fleetprof.frames import Frame
@@ -16,17 +17,6 @@ from fleetprof.frames import Frame
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class SmallestEffect:
-    """A change up to this is of no interest, so it is part of the null hypothesis: H0: |Δ| ≤ the largest of
-    `absolute` (of the selection's CPU, 0..1), `relative` (of A's value) and `cores` (per host).
-    """
-
-    absolute: float = 0.00002
-    relative: float = 0.02
-    cores: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

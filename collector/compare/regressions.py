@@ -15,8 +15,9 @@ from collector.compare.decide import estimate_design, false_discovery_rates, one
 from collector.compare.estimate import beyond
 from collector.compare.evidence import Sparse
 from collector.compare.localise import Causes, find_causes, stack_changes
-from collector.compare.model import Comparison, Effects, Finding, Regressions, Shift, SmallestEffect
+from collector.compare.model import Comparison, Effects, Finding, Regressions, Shift
 from collector.compare.shifts import LEAST_PART, Match, match_sources
+from collector.compare.smallest_effect import SmallestEffect
 from collector.query.flame import ROOT
 
 F8 = npt.NDArray[np.float64]

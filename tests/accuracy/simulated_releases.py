@@ -12,8 +12,9 @@ from collector.compare.clusters import Layout
 from collector.compare.compare import compare, conclude
 from collector.compare.design import Design
 from collector.compare.evidence import Evidence, Side
-from collector.compare.model import Arm, Comparison, SmallestEffect
+from collector.compare.model import Arm, Comparison
 from collector.compare.regressions import regressions
+from collector.compare.smallest_effect import SmallestEffect
 from collector.query.model import Completeness, Query
 from collector.query.querier import Querier
 from collector.store.errors import StoreError

@@ -6,7 +6,7 @@ from collector.alerts.book import AlertBook
 from collector.alerts.database import Database
 from collector.alerts.model import Sight, Subject, Verdict
 from collector.alerts.rules import ReleaseRule, ThresholdRule
-from collector.compare.model import SmallestEffect
+from collector.compare.smallest_effect import SmallestEffect
 
 T = 1_790_000_000
 
