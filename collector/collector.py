@@ -2,13 +2,14 @@
 
 import logging
 import threading
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from collector.agents.keeper import AgentKeeper, seen_before
 from collector.agents.registry import AgentRegistry
 from collector.agents.service import AgentService
-from collector.alerts.service import AlertService, wanted
+from collector.alerts.database import wanted
 from collector.config import CollectorConfig
 from collector.exposure import push_exposure
 from collector.ingest.committer import Committer
@@ -34,6 +35,9 @@ from collector.store.retention import RetentionJob, retention_days
 from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
 from fleetprof.errors import FleetprofError, UnavailableError
+
+if TYPE_CHECKING:
+    from collector.alerts.service import AlertService
 
 log = logging.getLogger("fleetprof.collector")
 
@@ -238,6 +242,9 @@ class Collector:
         config = self.config
         if not wanted(config.data, config.alert_rules):
             return None
+        # Not at the top: its statistics (scipy) take 0.6 s and 30 MB, which most commands do not need.
+        from collector.alerts.service import AlertService
+
         return AlertService(
             config.data,
             config.alert_rules,
