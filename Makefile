@@ -13,14 +13,22 @@ FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $(
 up: setup
 	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 
-# What samples, measures or kills on this machine runs alone; the rest side by side. Both run, whatever fails.
-ALONE := $(addprefix tests/,kernel accuracy e2e cluster faults)
-TOGETHER := $(addprefix tests/,unit golden store ui fuzz)
+# What samples or measures this machine, or wants its store's process for itself runs alone. The rest runs side by side, what
+# takes longest first, a process more than CPUs since much of it waits; a test that fails there runs once more,
+# alone, as others may have taken the machine from it: both results are shown. All groups run, whatever fails.
+ALONE := $(addprefix tests/,kernel accuracy faults)
+TOGETHER := $(addprefix tests/,e2e cluster ui store unit golden fuzz)
+# Python's byte code is kept, whatever the environment says: tests start hundreds of processes.
+PYTEST := $(SUDO) env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 test: setup-test check
 	@alone=0 together=0; set -x; \
-	  $(SUDO) $(BIN)/python -m pytest $(ALONE) || alone=$$?; \
-	  $(SUDO) $(BIN)/python -m pytest $(TOGETHER) -n auto --maxprocesses 4 --dist loadfile || together=$$?; \
+	  $(PYTEST) $(ALONE) || alone=$$?; \
+	  $(PYTEST) $(TOGETHER) -n $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	    || together=$$?; \
+	  if [ $$together = 1 ]; then \
+	    together=0; $(PYTEST) $(TOGETHER) --last-failed --last-failed-no-failures none || together=$$?; \
+	  fi; \
 	  exit $$((alone + together))
 
 setup:

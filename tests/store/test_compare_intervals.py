@@ -1,6 +1,7 @@
 """Intervals cover the truth, null comparisons stay silent, and real growth is found: through the ingest path.
 
-The full measurement is tests/bench/bench_compare.py; this one is small enough for every run.
+The full measurement is tests/bench/bench_compare.py; this one is small enough for every run. That the
+server gives the same answers is what test_compare_answers.py sees to.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ PROGRAM = make_program(FUNCTIONS, 11, {GROWN: 0.02})
 
 
 @pytest.fixture(scope="module")
-def fleet(store: ChdbStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    made = Fleet(store, tmp_path_factory.mktemp("journal"), PROGRAM)
+def fleet(embedded: ChdbStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    made = Fleet(embedded, tmp_path_factory.mktemp("journal"), PROGRAM)
     yield made
     made.close()
 

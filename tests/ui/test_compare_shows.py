@@ -1,7 +1,7 @@
 """What the Compare page shows: the API's figures, the rows' own; both directions; what is refused."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,10 +180,7 @@ def test_releases_are_diamonds_on_explore(page: Page, fleet_url: str) -> None:
     assert (marks[0]["kind"], marks[0]["label"], marks[0]["at"]) == ("release", NEW, RELEASE_S)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phones_need_no_sideways_scroll(
-    browser: Browser, quiet: Quiet, fleet_url: str, scheme: Literal["light", "dark"]
-) -> None:
-    check_phone(browser, quiet, fleet_url + address(), scheme)
-    check_phone(browser, quiet, f"{fleet_url}/compare", scheme)
+def test_phones_need_no_sideways_scroll(browser: Browser, quiet: Quiet, fleet_url: str) -> None:
+    check_phone(browser, quiet, fleet_url + address())
+    check_phone(browser, quiet, f"{fleet_url}/compare")
     quiet.check()

@@ -58,7 +58,7 @@ def structure(data: bytes) -> list[tuple[int, int]]:
     return [(at, size) for at, size in fields if at + size <= len(data)]
 
 
-@settings(max_examples=1500)
+@settings(max_examples=300)
 @given(st.data())
 def test_changed_fields(data: st.DataObject) -> None:
     victim = bytearray(data.draw(st.sampled_from(victims())))
@@ -70,7 +70,7 @@ def test_changed_fields(data: st.DataObject) -> None:
     look_up(bytes(victim))
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.data())
 def test_changed_bytes_and_cut_files(data: st.DataObject) -> None:
     victim = bytearray(data.draw(st.sampled_from(victims())))

@@ -76,7 +76,7 @@ def build(rows: list[tuple[Row, int]]) -> Captures:
 
 
 @given(ROWS, ROWS, THREADS)
-@settings(max_examples=400)
+@settings(max_examples=100)
 def test_sums_equal_the_exact_times(
     rows: list[tuple[Row, int]], waits: list[tuple[Row, int]], threads: list[Thread]
 ) -> None:
