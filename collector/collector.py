@@ -238,7 +238,7 @@ class Collector:
         if self._folder:
             self._folder.release()
 
-    def _alerts(self, ui_url: str) -> AlertService | None:
+    def _alerts(self, ui_url: str) -> "AlertService | None":
         config = self.config
         if not wanted(config.data, config.alert_rules):
             return None
