@@ -28,6 +28,7 @@ class DropReason(IntEnum):
     STACK_BROKEN_OFF = 15
     UNWIND_NEW = 16
     UNWIND_MEMORY = 17
+    PYTHON_UNREADABLE = 18
     MALFORMED = 20
     TOO_LARGE = 21
     TOO_OLD = 22
@@ -70,6 +71,8 @@ _EXPLANATIONS = {
     "its unwind tables loaded.",
     DropReason.UNWIND_MEMORY: "Stacks kept without their outermost frames because the memory for unwind tables "
     "was used up.",
+    DropReason.PYTHON_UNREADABLE: "Python functions without a name because their process's memory held none, or "
+    "could not be read just then.",
     DropReason.MALFORMED: "Requests or parts of them that could not be understood.",
     DropReason.TOO_LARGE: "Requests larger than the collector's limit.",
     DropReason.TOO_OLD: "Windows older than the store keeps.",

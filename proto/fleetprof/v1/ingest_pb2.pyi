@@ -48,6 +48,7 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_STACK_BROKEN_OFF: _ClassVar[DropReason]
     DROP_REASON_UNWIND_NEW: _ClassVar[DropReason]
     DROP_REASON_UNWIND_MEMORY: _ClassVar[DropReason]
+    DROP_REASON_PYTHON_UNREADABLE: _ClassVar[DropReason]
     DROP_REASON_MALFORMED: _ClassVar[DropReason]
     DROP_REASON_TOO_LARGE: _ClassVar[DropReason]
     DROP_REASON_TOO_OLD: _ClassVar[DropReason]
@@ -89,6 +90,7 @@ DROP_REASON_SPOOL_DAMAGED: DropReason
 DROP_REASON_STACK_BROKEN_OFF: DropReason
 DROP_REASON_UNWIND_NEW: DropReason
 DROP_REASON_UNWIND_MEMORY: DropReason
+DROP_REASON_PYTHON_UNREADABLE: DropReason
 DROP_REASON_MALFORMED: DropReason
 DROP_REASON_TOO_LARGE: DropReason
 DROP_REASON_TOO_OLD: DropReason
