@@ -20,7 +20,7 @@ LOSS_SHARE = 0.01
 _OF_SAMPLES = frozenset(
     {
         *range(DropReason.RING_FULL, DropReason.PROCESS_LIMIT + 1),
-        *range(DropReason.STACK_BROKEN_OFF, DropReason.PYTHON_UNREADABLE + 1),
+        *range(DropReason.STACK_BROKEN_OFF, DropReason.RUNTIME_NAMES + 1),
     }
 )
 """Reasons that count samples, threads or processes; the others count whole windows and requests."""

@@ -29,6 +29,7 @@ class DropReason(IntEnum):
     UNWIND_NEW = 16
     UNWIND_MEMORY = 17
     PYTHON_UNREADABLE = 18
+    RUNTIME_NAMES = 19
     MALFORMED = 20
     TOO_LARGE = 21
     TOO_OLD = 22
@@ -73,6 +74,7 @@ _EXPLANATIONS = {
     "was used up.",
     DropReason.PYTHON_UNREADABLE: "Python functions without a name because their process's memory held none, or "
     "could not be read just then.",
+    DropReason.RUNTIME_NAMES: "Compiled functions without a name because their process's Java VM did not tell it.",
     DropReason.MALFORMED: "Requests or parts of them that could not be understood.",
     DropReason.TOO_LARGE: "Requests larger than the collector's limit.",
     DropReason.TOO_OLD: "Windows older than the store keeps.",

@@ -49,6 +49,7 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_UNWIND_NEW: _ClassVar[DropReason]
     DROP_REASON_UNWIND_MEMORY: _ClassVar[DropReason]
     DROP_REASON_PYTHON_UNREADABLE: _ClassVar[DropReason]
+    DROP_REASON_RUNTIME_NAMES: _ClassVar[DropReason]
     DROP_REASON_MALFORMED: _ClassVar[DropReason]
     DROP_REASON_TOO_LARGE: _ClassVar[DropReason]
     DROP_REASON_TOO_OLD: _ClassVar[DropReason]
@@ -91,6 +92,7 @@ DROP_REASON_STACK_BROKEN_OFF: DropReason
 DROP_REASON_UNWIND_NEW: DropReason
 DROP_REASON_UNWIND_MEMORY: DropReason
 DROP_REASON_PYTHON_UNREADABLE: DropReason
+DROP_REASON_RUNTIME_NAMES: DropReason
 DROP_REASON_MALFORMED: DropReason
 DROP_REASON_TOO_LARGE: DropReason
 DROP_REASON_TOO_OLD: DropReason
