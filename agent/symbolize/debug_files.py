@@ -31,7 +31,7 @@ def open_in_root(root: str, path: str) -> int:
     Symbolic links, absolute ones too, stay inside `root`: what is in a container cannot name a host's file.
     Only regular files are opened, since opening a device or FIFO can block or do something. Raises OSError.
     """
-    handle = _handle_in_root(root, path)
+    handle = handle_in_root(root, path)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
@@ -40,8 +40,11 @@ def open_in_root(root: str, path: str) -> int:
         os.close(handle)
 
 
-def _handle_in_root(root: str, path: str) -> int:
-    """An O_PATH descriptor, by openat2 (Linux 5.6)."""
+def handle_in_root(root: str, path: str) -> int:
+    """An O_PATH descriptor of whatever `path` is, links followed inside `root`; by openat2 (Linux 5.6).
+
+    Raises OSError.
+    """
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     how = struct.pack("<QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
     try:

@@ -151,6 +151,25 @@ class ElfFile:
             return [Segment(r[0], r[1], r[2], r[3], r[5], r[6]) for r in rows]
         return [Segment(r[0], r[6], r[1], r[2], r[4], r[5]) for r in rows]
 
+    @property
+    def code_segments(self) -> list[Segment]:
+        """The parts that are loaded as code; raises ElfError."""
+        return [s for s in self.segments if s.type == PT_LOAD and s.flags & PF_X]
+
+    def vaddr_of(self, offset: int) -> int | None:
+        """Where a byte of the file is meant to be in memory; None for one that is not loaded. Raises ElfError."""
+        for s in self.segments:
+            if s.type == PT_LOAD and s.offset <= offset < s.offset + s.file_size:
+                return offset - s.offset + s.vaddr
+        return None
+
+    def offset_of(self, vaddr: int) -> int | None:
+        """Where in the file the byte for an address is; None for one that is not from the file. Raises ElfError."""
+        for s in self.segments:
+            if s.type == PT_LOAD and s.vaddr <= vaddr < s.vaddr + s.file_size:
+                return vaddr - s.vaddr + s.offset
+        return None
+
     @cached_property
     def sections(self) -> list[Section]:
         """The section headers in order, an empty list when the file has none; raises ElfError."""

@@ -1,7 +1,7 @@
 """Read an executable or library once: which tables does it have, and which of them name its functions?
 
-In order of trust: its own .symtab, else that of its separate debug file; the MiniDebugInfo that Fedora's
-packages carry (.gnu_debugdata); .dynsym; Go's function table; PLT entries.
+In order of trust: Go's function table, which knows files and lines; its own .symtab, else that of its separate
+debug file; the MiniDebugInfo that Fedora's packages carry (.gnu_debugdata); .dynsym; PLT entries.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ from agent.symbolize.elf import (
     MemoryBytes,
     Section,
 )
-from agent.symbolize.go_symbols import go_table, is_go
+from agent.symbolize.go_pclntab import go_table
+from agent.symbolize.go_places import is_go
 from agent.symbolize.object_symbols import NamedTable, ObjectSymbols, Segments
 from agent.symbolize.plt import plt_table
 from agent.symbolize.symbol_table import TooManySymbols, load_symbol_table
@@ -56,6 +57,8 @@ def load_object(
 
 
 def _tables(elf: ElfFile, path: str, roots: tuple[str, ...], limit: int) -> Iterator[NamedTable]:
+    if is_go(elf):
+        yield from _optional(lambda: go_table(elf, limit))
     full = _table_of(elf, SHT_SYMTAB, None, limit)
     if full is None:
         debug = find_debug_file(elf, path, roots)
@@ -64,7 +67,6 @@ def _tables(elf: ElfFile, path: str, roots: tuple[str, ...], limit: int) -> Iter
         yield full
     else:
         yield from _optional(lambda: _mini_debug_table(elf, limit))
-        yield from _optional(lambda: go_table(elf, limit))
     dynamic = _table_of(elf, SHT_DYNSYM, None, limit)
     if dynamic:
         yield dynamic

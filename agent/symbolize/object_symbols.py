@@ -1,6 +1,7 @@
 """The functions of one executable or library, from all the tables that know some of them."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,15 @@ from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
 
 MAX_SYMBOL_BYTES = 4096
-Name = tuple[str, FrameKind]
+
+
+class Name(NamedTuple):
+    """A function as a table names it; `file` and `line` where it begins, "" and 0 where that is not told."""
+
+    function: str
+    kind: FrameKind
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,12 @@ class NamedTable:
             return None
         best = min(known, key=lambda text: (len(text) - len(text.lstrip("_")), len(text), text))
         name, kind = readable(best)
-        return shorten(name + self.suffix) if self.suffix else name, kind
+        file, line = self.place(index, own)
+        return Name(shorten(name + self.suffix) if self.suffix else name, kind, shorten(file), line)
+
+    def place(self, index: int, own: ByteSource) -> tuple[str, int]:
+        """File and line where function `index` begins; ELF symbols do not tell them."""
+        return "", 0
 
     def _symbol(self, index: int, own: ByteSource) -> str:
         start = int(self.table.names[index])
@@ -42,14 +56,14 @@ class NamedTable:
         if size <= 0:
             return ""
         try:
-            data = _read_text(self.source or own, self.offset + start, size)
+            data = read_text(self.source or own, self.offset + start, size)
         except ElfError:
             return ""
         return data.decode("utf-8", "replace")
 
 
-def _read_text(source: ByteSource, offset: int, size: int) -> bytes:
-    """Bytes up to the first NUL; most names are short, so a short read comes first."""
+def read_text(source: ByteSource, offset: int, size: int) -> bytes:
+    """At most `size` bytes up to the first NUL; most names are short, so a short read comes first."""
     short = source.read(offset, min(size, 128)).partition(b"\0")
     return short[0] if short[1] or size <= 128 else source.read(offset, size).partition(b"\0")[0]
 
@@ -79,8 +93,8 @@ class ObjectSymbols:
             for position, index in zip(missing.tolist(), found.tolist(), strict=True):
                 name = self._name(number, index, own) if index >= 0 else None
                 if name:
-                    kind = self.kind if name[1] is FrameKind.NATIVE else name[1]
-                    frames[position] = Frame(kind, name[0], mapping)
+                    kind = self.kind if name.kind is FrameKind.NATIVE else name.kind
+                    frames[position] = Frame(kind, name.function, mapping, file=name.file, line=name.line)
             missing = np.array([at for at in missing.tolist() if not frames[at].function], np.int64)
         return frames
 

@@ -6,12 +6,9 @@ Format: lines `START SIZE name`, the numbers in hex
 
 import os
 import zlib
-from array import array
 
-import numpy as np
-
-from agent.samples import I64, U64
-from agent.symbolize.intervals import Intervals
+from agent.samples import U64
+from agent.symbolize.code_ranges import CodeRanges
 
 MAX_MAP_BYTES = 32 << 20
 """Of text read from one process's map, about 400,000 functions."""
@@ -28,25 +25,21 @@ class PerfMap:
     def __init__(self) -> None:
         self.bad_lines = 0
         self.full = False
-        self._starts = array("Q")
-        self._ends = array("Q")
-        self._name_at = array("Q")
-        self._text = bytearray()
+        self._ranges = CodeRanges()
         self._read_bytes = 0
         self._tail = b""
         self._checked_bytes = 0
         self._checksum = 0
         self._inode = (0, 0)
         self._stamp = (0, 0)
-        self._index: tuple[Intervals, I64] | None = None
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._ranges)
 
     @property
     def nbytes(self) -> int:
         """Memory in use."""
-        return len(self._text) + 64 * len(self._starts)
+        return self._ranges.nbytes
 
     def update(self, fd: int) -> None:
         """Read what was added to the open map `fd`; all of it when the file was replaced or rewritten.
@@ -67,9 +60,7 @@ class PerfMap:
 
     def names(self, addrs: U64) -> list[str]:
         """The name at each address, "" where the map has none."""
-        intervals, order = self._built()
-        found = intervals.find(addrs, order)
-        return [self._name(int(order[at])) if at >= 0 else "" for at in found.tolist()]
+        return self._ranges.texts(addrs)
 
     def _continues(self, fd: int) -> bool:
         """Whether the text up to the place we read to is still what it was (jcmd writes its maps anew)."""
@@ -85,7 +76,7 @@ class PerfMap:
         self._checksum = zlib.crc32(checked, self._checksum)
 
     def _read_tail(self, fd: int) -> None:
-        while self._read_bytes < MAX_MAP_BYTES:
+        while self._read_bytes < MAX_MAP_BYTES and not self._ranges.full:
             chunk = os.pread(fd, CHUNK_BYTES, self._read_bytes)
             lines_end = chunk.rfind(b"\n") + 1
             if not lines_end:
@@ -97,7 +88,6 @@ class PerfMap:
         self.full = True
 
     def _add(self, chunk: bytes) -> None:
-        self._index = None
         for line in chunk.split(b"\n"):
             if not line:
                 continue
@@ -110,22 +100,4 @@ class PerfMap:
             if size <= 0 or start <= 0 or start + size >= 1 << 64 or len(line) > MAX_LINE_BYTES or not name:
                 self.bad_lines += 1
                 continue
-            self._starts.append(start)
-            self._ends.append(start + size)
-            self._name_at.append(len(self._text))
-            self._text += name
-
-    def _built(self) -> tuple[Intervals, I64]:
-        if self._index is None:
-            starts, ends = np.array(self._starts, np.uint64), np.array(self._ends, np.uint64)
-            order = np.argsort(starts, kind="stable").astype(np.int64)
-            starts = starts[order]
-            last = np.append(starts[1:] != starts[:-1], True) if len(starts) else np.empty(0, np.bool_)
-            order = order[last]
-            self._index = Intervals.of_sorted(starts[last], ends[order]), order
-        return self._index
-
-    def _name(self, entry: int) -> str:
-        start = self._name_at[entry]
-        end = self._name_at[entry + 1] if entry + 1 < len(self._name_at) else len(self._text)
-        return self._text[start:end].decode("utf-8", "replace").strip()
+            self._ranges.add(start, start + size, name)

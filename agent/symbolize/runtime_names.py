@@ -12,7 +12,10 @@ JIT_MAPPING = "[jit]"
 _NODE = re.compile(r"(?:JS|LazyCompile|Function|InterpretedFunction|Eval|Script|Callback):[*~^+!]*")
 _NODE_LINE = re.compile(r":([0-9]{1,9}):[0-9]{1,9}\Z")
 _NODE_FILE = re.compile(r"(?:^| )(?=/|\[|[a-z][a-z0-9+.-]{1,20}:)")
-_JAVA = re.compile(r"(?:[\w.$\[\]]+ )(?P<method>[\w.$]+\.[\w$<>]+\(.*\))\Z")
+_JAVA_ADDRESS = re.compile(r"[/+]0x[0-9a-f]{4,16}")
+_JAVA_NUMBER = re.compile(
+    r"(?P<name>\$\$Lambda|\$Proxy|Generated(?:Serialization)?(?:Method|Constructor)Accessor)\$?[0-9]+"
+)
 
 
 class RuntimeName(NamedTuple):
@@ -65,9 +68,16 @@ def _last_word(text: str) -> tuple[str, str]:
 
 
 def _java(name: str) -> RuntimeName:
-    """`int pkg.Class.method(args)` (jcmd Compiler.perfmap) loses its result type; stubs stay as they are."""
-    match = _JAVA.match(name)
-    return RuntimeName(FrameKind.JVM, shorten(match["method"] if match else name), JIT_MAPPING)
+    """`int pkg.Class.method(args)` (jcmd Compiler.perfmap) loses its result type; stubs stay as they are.
+
+    Classes that the VM makes up as it runs (lambdas, proxies, reflection) have a number or an address in their name
+    that is another one in each process: without it they are one function.
+    """
+    _, _, method = name.partition(" ")
+    if "." not in method.partition("(")[0] or not method.endswith(")"):
+        return RuntimeName(FrameKind.JVM, shorten(name), JIT_MAPPING)
+    method = _JAVA_NUMBER.sub(lambda found: found["name"], _JAVA_ADDRESS.sub("", method))
+    return RuntimeName(FrameKind.JVM, shorten(method), JIT_MAPPING)
 
 
 def _base(file: str) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from agent.process import Mapping, Process
 from agent.samples import I64, U64
 from agent.symbolize.elf import ElfError, FileBytes
+from agent.symbolize.jitdump import JitDump, JitName
+from agent.symbolize.jitdumps import JitDumps
 from agent.symbolize.kernel_symbols import KernelFrames
 from agent.symbolize.load_object import load_object
 from agent.symbolize.object_cache import FileKey, ObjectCache, file_key
@@ -21,6 +23,7 @@ from agent.symbolize.regions import is_file, is_memory_file, mapping_name, runti
 from agent.symbolize.runtime_names import JIT_MAPPING, runtime_name
 from agent.symbolize.vdso import MAPPING as VDSO
 from agent.symbolize.vdso import VdsoFrames
+from fleetprof.demangle import shorten
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason, Losses
 
@@ -35,10 +38,27 @@ class Files(Protocol):
         ...
 
 
+class RuntimeMaps(Protocol):
+    """Perf maps that runtimes are asked for (agent.jvm.refresh.JvmMaps)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in use."""
+        ...
+
+    def map_of(self, process: Process) -> PerfMap | None:
+        """The newest map of a process; None when there is none."""
+        ...
+
+    def refuses(self, process: Process) -> bool:
+        """Whether the process was asked in vain."""
+        ...
+
+
 class Symbolizer:
     """Symbols of all processes and of the kernel. Not thread-safe: the pipeline's thread owns it.
 
-    `memory_limit_bytes` bounds symbol tables and names (three quarters) and perf maps (one quarter).
+    `memory_limit_bytes` bounds symbol tables and names (three quarters), perf maps and jitdumps (an eighth each).
     """
 
     def __init__(
@@ -47,11 +67,14 @@ class Symbolizer:
         memory_limit_bytes: int = 64 << 20,
         kallsyms: Path = Path("/proc/kallsyms"),
         kernel_notes: Path = Path("/sys/kernel/notes"),
+        asked: RuntimeMaps | None = None,
     ) -> None:
         self._files = files
         self._limit = memory_limit_bytes * 3 // 4
         self._objects = ObjectCache(self._limit)
-        self._maps = PerfMaps(memory_limit_bytes // 4)
+        self._maps = PerfMaps(memory_limit_bytes // 8)
+        self._dumps = JitDumps(files, memory_limit_bytes // 8)
+        self._asked = asked
         self._kernel = KernelFrames(kallsyms, kernel_notes)
         self._vdso = VdsoFrames()
         self._losses = Losses()
@@ -59,7 +82,8 @@ class Symbolizer:
     @property
     def nbytes(self) -> int:
         """Memory in use for symbols, as far as it is accounted."""
-        return self._objects.nbytes + self._maps.nbytes + self._kernel.nbytes
+        asked = self._asked.nbytes if self._asked else 0
+        return self._objects.nbytes + self._maps.nbytes + self._dumps.nbytes + asked + self._kernel.nbytes
 
     @property
     def kernel_notice(self) -> str:
@@ -75,15 +99,16 @@ class Symbolizer:
         """Addresses left without a name since the last call, by reason: each once per look-up that asked.
 
         OBJECT_UNREADABLE: its file could not be opened or is damaged. SYMBOL_LIMIT: the symbols of its file,
-        or the perf map that might name it, are larger than the limit.
+        or the perf map or jitdump that might name it, are larger than the limit. RUNTIME_NAMES: it is code that a
+        Java VM compiled, which does not tell its names.
         """
         losses, self._losses = self._losses, Losses()
         return losses
 
     def refresh(self, process: Process) -> None:
-        """Read what the process's runtime added to its perf map. Called when a process is about to end, so
-        that its last functions keep their names; look-ups do it by themselves."""
-        self._maps.get(process)
+        """Read what the process's runtime added to its perf map or jitdump. Called when a process is about to end,
+        so that its last functions keep their names; look-ups do it by themselves."""
+        self._sources(process)
 
     def kernel_frames(self, addrs: U64) -> list[Frame]:
         """One frame per kernel address, in order."""
@@ -101,7 +126,7 @@ class Symbolizer:
                 rows.tolist(), self._in_mapping(process, mapping, addrs[rows]), strict=True
             ):
                 frames[row] = frame
-        self._name_by_perf_map(process, addrs, frames)
+        self._name_made_code(process, addrs, frames)
         return frames
 
     def _in_mapping(self, process: Process, mapping: Mapping, addrs: U64) -> list[Frame]:
@@ -150,25 +175,39 @@ class Symbolizer:
             self._objects.put(key, symbols)
         return symbols
 
-    def _name_by_perf_map(self, process: Process, addrs: U64, frames: list[Frame]) -> None:
-        """Give names from the process's perf map to frames that have none."""
+    def _name_made_code(self, process: Process, addrs: U64, frames: list[Frame]) -> None:
+        """Give names to frames that have none, from what the process's runtime tells of the code it made."""
         missing = [row for row, frame in enumerate(frames) if not frame.function]
-        known = self._maps.get(process) if missing else None
-        if known is None:
-            return
-        runtime = runtime_of(process)
-        for row, name in zip(missing, known.names(addrs[missing]), strict=True):
-            if name:
-                found = runtime_name(name, runtime)
-                frames[row] = Frame(
-                    found.kind, found.function, found.mapping, file=found.file, line=found.line
-                )
-        self._count_overflow(known, frames, missing)
+        sources = self._sources(process) if missing else []
+        runtime = runtime_of(process) if sources else FrameKind.JIT
+        for source in sources:
+            for row, code in zip(missing, _codes(source, addrs[missing]), strict=True):
+                if code.name:
+                    frames[row] = _frame_of(code, runtime)
+            missing = [row for row in missing if not frames[row].function]
+        unnamed = sum(frames[row].mapping == JIT_MAPPING for row in missing)
+        if any(source.full for source in sources):
+            self._losses[DropReason.SYMBOL_LIMIT] += unnamed
+        elif unnamed and self._asked and self._asked.refuses(process):
+            self._losses[DropReason.RUNTIME_NAMES] += unnamed
 
-    def _count_overflow(self, known: PerfMap, frames: list[Frame], rows: list[int]) -> None:
-        if known.full:
-            lost = sum(not frames[row].function and frames[row].mapping == JIT_MAPPING for row in rows)
-            self._losses[DropReason.SYMBOL_LIMIT] += lost
+    def _sources(self, process: Process) -> list[PerfMap | JitDump]:
+        """What names the process's run-time code; a map that was asked for is newer than one that lies in /tmp."""
+        asked = self._asked.map_of(process) if self._asked else None
+        known = asked if asked is not None else self._maps.get(process)
+        return [*([known] if known is not None else []), *self._dumps.get(process)]
+
+
+def _codes(source: PerfMap | JitDump, addrs: U64) -> list[JitName]:
+    if isinstance(source, JitDump):
+        return source.names(addrs)
+    return [JitName(name) for name in source.names(addrs)]
+
+
+def _frame_of(code: JitName, runtime: FrameKind) -> Frame:
+    found = runtime_name(code.name, runtime)
+    file, line = (found.file, found.line) if found.file else (shorten(code.file), code.line)
+    return Frame(found.kind, found.function, found.mapping, file=file, line=line)
 
 
 def _by_mapping(mappings: list[Mapping], addrs: U64) -> list[tuple[Mapping | None, I64]]:

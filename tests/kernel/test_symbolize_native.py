@@ -1,16 +1,20 @@
 """Compiled programs, running: the addresses that they print of their own functions get the right names."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.symbolize.build_id import read_build_id
+from agent.symbolize.elf import ElfFile, FileBytes
+from agent.symbolize.load_object import load_object
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
-from tests.workloads.build import build, running, tool
+from tests.workloads.build import SOURCES, build, running, tool
 from tests.workloads.processes import Symbolized
 
 pytestmark = pytest.mark.kernel
@@ -76,13 +80,48 @@ def _rust_takes(flags: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "flags", [(), ("-ldflags=-s -w",), ("-buildmode=pie",)], ids=["plain", "stripped", "pie"]
+    "flags",
+    [
+        (),
+        ("-ldflags=-s -w",),
+        ("-ldflags=-s -w", "-buildmode=pie"),
+        ("-ldflags=-s -w -linkmode=external",),
+        ("-ldflags=-s -w -linkmode=external", "-buildmode=pie"),
+    ],
+    ids=["plain", "stripped", "pie", "linked by gcc", "pie linked by gcc"],
 )
 def test_go_even_when_stripped(folder: Path, flags: tuple[str, ...]) -> None:
     frames = names(build("go", folder, *flags))
-    assert frames["spinInner"] == Frame(FrameKind.GO, "main.spinInner", "names_go")
+    source = SOURCES / "names_go" / "main.go"
+    line = source.read_text().splitlines().index("func spinInner(n uint64) {") + 1
+    expected = Frame(FrameKind.GO, "main.spinInner", "names_go", file=str(source), line=line)
+    assert frames["spinInner"] == expected
     assert frames["add"].function == "main.(*basket).add"
     assert frames["spinOuter"].function == "main.spinOuter"
+
+
+def test_every_function_of_a_stripped_go_program(folder: Path) -> None:
+    """Those that the table of an unstripped build of the same source has, by the same names."""
+    (plain,) = build("go", folder)
+    listed = subprocess.run(
+        [tool("go"), "tool", "nm", "-sort=address", plain], capture_output=True, text=True
+    )
+    assert not listed.returncode, listed.stderr
+    rows = re.findall(r"^ *([0-9a-f]+) [Tt] (\S+)$", listed.stdout, re.MULTILINE)
+    apart = folder / "apart"
+    apart.mkdir()
+    (binary,) = build("go", apart, "-ldflags=-s -w")
+    with Path(binary).open("rb") as file:
+        own = FileBytes(file.fileno())
+        symbols = load_object(own, binary, (), 8 << 20)
+        assert symbols.segments
+        (text,) = (s for s in ElfFile(own).code_segments)
+        offsets = np.array([int(addr, 16) - text.vaddr + text.offset for addr, _ in rows], np.uint64)
+        found = [frame.function for frame in symbols.frames(own, offsets, "app")]
+    wrong = [(name, got) for (_, name), got in zip(rows, found, strict=True) if name.split(".abi")[0] != got]
+    assert len(rows) > 1500
+    # Labels of the linker and assembly's data in code have no record.
+    assert len(wrong) < 0.005 * len(rows), wrong[:20]
 
 
 @pytest.fixture

@@ -1,0 +1,51 @@
+"""Finding and keeping the jitdumps of processes."""
+
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Protocol
+
+from agent.process import Mapping, Process
+from agent.symbolize.jitdump import JitDump, is_jitdump
+
+MAX_DUMPS_EACH = 4
+"""Of one process: a runtime has one."""
+
+
+class Files(Protocol):
+    """Open descriptors of mapped files (agent.object_files.ObjectFiles)."""
+
+    def fd(self, mapping: Mapping) -> int | None:
+        """A descriptor that stays the owner's, None when the file could not be opened."""
+        ...
+
+
+class JitDumps:
+    """Dumps by file, the least recently used forgotten past `limit_bytes`. Believed is what a process maps: it can
+    only mislead about itself."""
+
+    def __init__(self, files: Files, limit_bytes: int) -> None:
+        self._files = files
+        self._limit = limit_bytes
+        self._dumps: OrderedDict[tuple[int, int], JitDump] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in use."""
+        return sum(dump.nbytes for dump in self._dumps.values())
+
+    def get(self, process: Process) -> list[JitDump]:
+        """The dumps of a process up to now, or as far as they were read while it lived."""
+        marks = [mapping for mapping in process.mappings if is_jitdump(mapping)]
+        return [self._read(mapping) for mapping in marks[:MAX_DUMPS_EACH]]
+
+    def _read(self, mapping: Mapping) -> JitDump:
+        key = (mapping.device, mapping.inode)
+        dump = self._dumps.setdefault(key, JitDump())
+        self._dumps.move_to_end(key)
+        fd = self._files.fd(mapping)
+        if fd is not None:
+            with suppress(OSError):
+                dump.update(fd)
+        while len(self._dumps) > 1 and self.nbytes > self._limit:
+            self._dumps.popitem(last=False)
+        return dump
