@@ -182,7 +182,7 @@ class _Case:
 
     def _conclude(self, arms: Arms, comparison: Comparison) -> tuple[list[Sight], Look | None, str]:
         found = find_regressions(comparison, self._rule.effect, self._rule.q_per_look)
-        causes = fold_whole(comparison, found.findings)
+        causes = fold_whole(comparison, found)
         stayed = self._stayed(arms, causes)
         funnel = {
             "functions": len(comparison.frames),

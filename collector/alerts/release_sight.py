@@ -1,7 +1,5 @@
 """A finding of a release as an alert says it: subject, sentence, evidence."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from collector.alerts.evidence import callers_of, function_name, node_key
@@ -9,7 +7,7 @@ from collector.alerts.links import compare_link
 from collector.alerts.model import Json, Sight, Subject
 from collector.alerts.release_arms import Arms
 from collector.alerts.rules import ReleaseRule
-from collector.compare.model import Arm, Comparison, Finding
+from collector.compare.model import Arm, Comparison, Finding, Regressions
 from collector.query.querier import Querier
 from collector.query.selector import format_selector
 from collector.releases.model import Release
@@ -28,21 +26,21 @@ def subject_of(rule: ReleaseRule, seen: Release, finding: Finding) -> Subject:
     return Subject(rule.name, rule.scope_text, seen.service, node, seen.version)
 
 
-def fold_whole(comparison: Comparison, findings: Sequence[Finding]) -> list[Finding]:
+def fold_whole(comparison: Comparison, found: Regressions) -> list[Finding]:
     """The findings without the one about all CPU where functions explain at least half of that: one fault,
-    one alert.
+    one alert. Where only the whole passed, the suspect takes its place if it explains as much.
 
     Also where nothing ran beside the new version: then a rise of everything may be traffic or the machine as
     well, and next to a function that grew by itself it is no second fault.
     """
-    functions = [finding for finding in findings if finding.kind != "cpu"]
+    whole = [finding for finding in found.findings if finding.kind == "cpu"]
+    functions = [finding for finding in found.findings if finding.kind != "cpu"]
+    suspects = functions or ([found.suspect] if found.suspect else [])
+    explained = sum(finding.net for finding in suspects) * comparison.b.cores_per_host
+    left = [f for f in whole if explained < STAYS * f.delta]
     if not functions:
-        return list(findings)
-    if not comparison.method.concurrent:
-        return functions
-    explained = sum(finding.net for finding in functions) * comparison.b.cores_per_host
-    whole = [f for f in findings if f.kind == "cpu" and explained < STAYS * f.delta]
-    return functions + whole
+        return left or suspects
+    return functions + (left if comparison.method.concurrent else [])
 
 
 def growth(comparison: Comparison, node: str, kind: str) -> float | None:

@@ -205,3 +205,6 @@ class Regressions:
     """Tests made."""
     passed: int
     """Functions that passed, before callers were folded into causes and shifts taken out."""
+    suspect: Finding | None = None
+    """Where only the whole grew: the function that grew most clearly, by a test that is enough to name the cause
+    of a change that is certain, not to raise an alert."""

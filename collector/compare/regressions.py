@@ -25,6 +25,8 @@ I64 = npt.NDArray[np.int64]
 
 _SHRUNK_Q = 0.05
 """Less strict than for growth: what shrank is only looked at next to something that grew."""
+_SUSPECT_Q = 0.05
+"""For the name of what made the whole grow: that it grew has passed its own, strict test."""
 _WHOLE = 0.1
 """Part of the rate for the one test of the whole: by itself it would be false once in 1/q comparisons."""
 
@@ -42,11 +44,22 @@ def find_regressions(
     """The same with what was tested and what only moved."""
     effect = effect or comparison.effect
     tests = _Tests.of(comparison, effect, q)
-    passed = np.union1d(tests.passed(tests.total_q), tests.passed(tests.own_q))
-    now, before = comparison.design.factors
-    changes = stack_changes(comparison.evidence, now.value, before.value if before else None)
-    causes = find_causes(comparison.evidence, passed, changes, tests.pass_by_themselves)
-    rows = tests.pass_together(causes.rows)
+    passed = tests.passed(q)
+    causes, changes = tests.causes(passed)
+    findings, shifts = _sift(tests, tests.pass_together(causes.rows), causes, changes)
+    whole, suspect = tests.whole(q), None
+    if whole and not findings:
+        causes, changes = tests.causes(tests.passed(_SUSPECT_Q))
+        suspects, _ = _sift(tests, causes.rows, causes, changes)
+        suspect = min(suspects, key=lambda finding: finding.p, default=None)
+    findings = sorted([*findings, *whole], key=lambda finding: -finding.net)
+    count = int(comparison.own.tested.sum() + comparison.total.tested.sum())
+    return Regressions(findings, shifts, count, len(passed), suspect)
+
+
+def _sift(tests: "_Tests", rows: list[int], causes: Causes, changes: F8) -> tuple[list[Finding], list[Shift]]:
+    """Of the rows those that grew, and those whose cost only moved to them."""
+    comparison = tests.comparison
     matches = match_sources(
         comparison.evidence,
         comparison.frames,
@@ -55,7 +68,7 @@ def find_regressions(
         comparison.own.net,
         changes,
     )
-    if not now.a.any():
+    if not comparison.design.factors[0].a.any():
         matches = [match for match in matches if _fell_by_itself(comparison.own, match)]
     moved = {match.target: match for match in matches}
     findings, shifts = [], []
@@ -67,10 +80,7 @@ def find_regressions(
                 shifts.append(shift)
                 continue
         findings.append(finding)
-    findings += tests.whole(q)
-    findings.sort(key=lambda finding: -finding.net)
-    count = int(comparison.own.tested.sum() + comparison.total.tested.sum())
-    return Regressions(findings, shifts, count, len(passed))
+    return findings, shifts
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +114,16 @@ class _Tests:
         cutoff = float(passed.max()) if len(passed) else 0.0
         return cls(comparison, effect, margins[0], margins[1], p[0], p[1], own_q, total_q, q, cutoff)
 
-    def passed(self, rates: F8) -> I64:
-        """Rows whose tests passed."""
-        return np.flatnonzero(rates <= self.q)
+    def passed(self, q: float) -> I64:
+        """Rows of which a test passed at the rate `q`, ascending."""
+        return np.flatnonzero(np.minimum(self.own_q, self.total_q) <= q)
+
+    def causes(self, passed: I64) -> tuple[Causes, F8]:
+        """Rows that passed, folded into causes, and each stack's change."""
+        comparison = self.comparison
+        now, before = comparison.design.factors
+        changes = stack_changes(comparison.evidence, now.value, before.value if before else None)
+        return find_causes(comparison.evidence, passed, changes, self.pass_by_themselves), changes
 
     def shrunk(self) -> I64:
         """Rows whose own values fell by more than the effect."""
@@ -134,7 +151,7 @@ class _Tests:
     def finding(self, row: int, causes: Causes) -> Finding:
         """The finding of a cause: by its total where that passed, else by its own value."""
         frames = self.comparison.frames
-        by_total = self.total_q[row] <= self.q
+        by_total = self.total_q[row] <= max(self.q, self.own_q[row])
         effects = self.comparison.total if by_total else self.comparison.own
         callers = sorted(causes.callers.get(row, []), key=lambda caller: -self.comparison.total.net[caller])
         return Finding(

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from collector.alerts.release_sight import fold_whole
 from collector.compare.compare import compare
 from collector.compare.model import Comparison
 from collector.compare.regressions import find_regressions, regressions
+from collector.compare.smallest_effect import SmallestEffect
 from collector.query.model import Query, TimeRange
 from collector.query.selector import parse_selector
 from collector.store.chdb import ChdbStore
@@ -74,13 +76,23 @@ def test_a_slower_leaf_is_the_only_finding_and_its_interval_holds_the_truth(
     assert comparison.a.captures == 8 * 10 * SECONDS // 10 * 100
 
 
+def test_where_only_the_whole_passes_the_clearest_function_is_named(store: ChdbStore, service: str) -> None:
+    insert_versions(store, service, 6, leaf3=2.0)
+    comparison = between_versions(store, service)
+    found = find_regressions(comparison, SmallestEffect(relative=0.91))  # it grew by 100 %
+    assert [finding.kind for finding in found.findings] == ["cpu"]
+    assert found.suspect
+    assert found.suspect.frame.name == "leaf3"
+    assert fold_whole(comparison, found) == [found.suspect]
+
+
 def test_a_uniform_slowdown_shows_in_cpu_per_host_only(store: ChdbStore, service: str) -> None:
     insert_versions(store, service, 6, **{f"leaf{i}": 1.3 for i in range(10)})
     comparison = between_versions(store, service)
     assert not comparison.own.significant.any()
     assert comparison.cpu.significant
     assert comparison.cpu.low < 0.3 < comparison.cpu.high
-    assert [finding.kind for finding in regressions(comparison)] == ["cpu"]
+    assert [finding.kind for finding in fold_whole(comparison, find_regressions(comparison))] == ["cpu"]
     cores = between_versions(store, service, "cores_per_host")
     assert cores.own.significant.all() or cores.total.significant[row(cores, "main")]
     assert abs(cores.own.delta[row(cores, "leaf1")] - 0.03) < 0.01
