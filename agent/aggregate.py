@@ -129,9 +129,14 @@ class RowStacks:
 
 
 def number_stacks(resolver: Resolver, stacks: list[tuple[int, ...]]) -> RowStacks:
-    """Number the distinct stacks among the rows' frame ids."""
+    """Number the distinct stacks among the rows' frame ids.
+
+    A tuple is hashed as a whole each time, so those that are one object are told by that.
+    """
     places: dict[tuple[int, ...], int] = {(): 0}
-    index = [places.setdefault(stack, len(places)) for stack in stacks]
+    objects = {id(stack): stack for stack in stacks}
+    numbers = {key: places.setdefault(stack, len(places)) for key, stack in objects.items()}
+    index = [numbers[id(stack)] for stack in stacks]
     return RowStacks(
         index=np.array(index, np.uint32),
         ids=[resolver.stack_id(stack) for stack in places],

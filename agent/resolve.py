@@ -16,6 +16,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from agent.cpython.merge import without_calls
+from agent.cpython.words import are_words
 from agent.process import Mapping, Process
 from agent.samples import U64, Captures, Stacks, UserEnd
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
@@ -95,21 +97,29 @@ class Resolver:
     def resolve(self, captures: Captures, owners: list[Process | None]) -> list[FrameIds]:
         """The frame ids, leaf first, of each row's kernel stack followed by its user stack.
 
-        `owners`: the process image behind each row. A row without any stack becomes "(unsampled)".
+        `owners`: the process image behind each row. A row without any stack becomes "(unsampled)". Rows with
+        the same addresses of the same owner get the same tuple: most of a window's rows repeat others.
         """
         user, kernel = _slices(captures.user), _slices(captures.kernel)
         self._learn_user(user, owners)
         self._learn_kernel(kernel, captures.type == ProfileType.CPU)
         exact = (captures.type == ProfileType.CPU).tolist()
         ends = captures.user_end.tolist()
-        unsampled = (self._define(UNSAMPLED),)
+        made: dict[tuple[int, bytes, bytes, bool, int], FrameIds] = {}
         stacks = []
         for row, owner in enumerate(owners):
-            ids = self._kernel_ids(kernel[row], exact[row]) + self._user_ids(owner, user[row])
-            if owner is not None and user[row] and ends[row] in CUT_ENDS:
-                ids = self._mark_cut(ids)
-            stacks.append(ids or unsampled)
+            key = (id(owner), kernel[row], user[row], exact[row], ends[row])
+            ids = made.get(key)
+            if ids is None:
+                ids = made[key] = self._stack(owner, *key[1:])
+            stacks.append(ids)
         return stacks
+
+    def _stack(self, owner: Process | None, kernel: bytes, user: bytes, exact: bool, end: int) -> FrameIds:
+        ids = self._kernel_ids(kernel, exact) + self._user_ids(owner, user)
+        if owner is not None and user and end in CUT_ENDS:
+            ids = self._mark_cut(ids)
+        return ids or (self._define(UNSAMPLED),)
 
     def stack_id(self, frame_ids: FrameIds) -> int:
         """The identity of a resolved stack."""
@@ -184,28 +194,35 @@ class Resolver:
             return ()
         if owner is None:
             return (self._define(PROCESS_GONE),)
-        return _stack_of(self._spaces[id(owner)], part, True)
+        return self._stack_of(self._spaces[id(owner)], part, True)
 
     def _mark_cut(self, ids: FrameIds) -> FrameIds:
         return ids if self.frames[ids[-1]].function in OUTERMOST else (*ids, self._define(TRUNCATED))
 
     def _kernel_ids(self, part: bytes, exact: bool) -> FrameIds:
-        return _stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact) if part else ()
+        if not part:
+            return ()
+        return self._stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact)
 
-
-def _stack_of(space: _Space, part: bytes, leaf_exact: bool) -> FrameIds:
-    ids = space.by_stack.get(part)
-    if ids is None:
-        ids = tuple(space.by_addr[addr] for addr in _lookup_addrs(part, leaf_exact))
-        space.by_stack[part] = ids
-    return ids
+    def _stack_of(self, space: _Space, part: bytes, leaf_exact: bool) -> FrameIds:
+        ids = space.by_stack.get(part)
+        if ids is None:
+            ids = tuple(space.by_addr[addr] for addr in _lookup_addrs(part, leaf_exact))
+            if any(self.frames[number].kind is FrameKind.PYTHON for number in ids):
+                ids = without_calls(ids, self.frames.__getitem__)
+            space.by_stack[part] = ids
+        return ids
 
 
 def _lookup_addrs(part: bytes, leaf_exact: bool) -> list[int]:
-    """The addresses to look up for a raw stack: return addresses moved back by one, once, here."""
+    """The addresses to look up for a raw stack: return addresses moved back by one, once, here.
+
+    Python frames among them are no addresses, and stay.
+    """
     addrs = np.frombuffer(part, np.uint64).copy()
     first = 1 if leaf_exact else 0
-    addrs[first:] -= np.minimum(addrs[first:], np.uint64(1))
+    back = ~are_words(addrs[first:]) & (addrs[first:] > 0)
+    addrs[first:] -= back.astype(np.uint64)
     found: list[int] = addrs.tolist()
     return found
 
