@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ class DumpFile:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[DumpFile]:
+def file(tmp_path: Path) -> DumpFile:
     return DumpFile(tmp_path / "jit-4711.dump")
 
 

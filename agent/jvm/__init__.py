@@ -1,0 +1,1 @@
+"""Names of the code that Java VMs compile while they run."""
