@@ -5,6 +5,7 @@ A disk that cannot be written is told once, and windows then stay in memory.
 
 import logging
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -77,21 +78,21 @@ class Backlog:
         except OSError as error:
             self._cannot_write(error)
 
-    def oldest(self) -> ingest_pb2.PushRequest | None:
-        """The oldest window's request; None when there is none."""
-        while self._spool and (payload := self._spool.peek()) is not None:
-            try:
-                data = zlib.decompressobj().decompress(payload, _MAX_REQUEST_BYTES)
-                return ingest_pb2.PushRequest.FromString(data)
-            except (zlib.error, DecodeError):  # whole, but of no version that this agent reads
-                self._losses[DropReason.SPOOL_DAMAGED] += 1
-                self._spool.pop()
-        return None
+    def oldest(self, count: int = 1) -> list[ingest_pb2.PushRequest]:
+        """The requests of the oldest windows, up to `count`; none when nothing waits."""
+        while self._spool and (payloads := self._spool.oldest(count)):
+            requests = [_request(payload) for payload in payloads]
+            damaged = {place for place, request in enumerate(requests) if request is None}
+            if not damaged:
+                return [request for request in requests if request]
+            self._losses[DropReason.SPOOL_DAMAGED] += len(damaged)
+            self._spool.take(damaged)
+        return []
 
-    def done(self) -> None:
-        """The window that `oldest` gave is done with."""
-        assert self._spool
-        self._spool.pop()
+    def done(self, places: Collection[int] = (0,)) -> None:
+        """Those of the windows that `oldest` gave, by place, are done with."""
+        if self._spool and places:
+            self._spool.take(places)
 
     def take_losses(self) -> Losses:
         """What was dropped since the last call."""
@@ -115,3 +116,12 @@ class Backlog:
                 error.strerror,
             )
         self._failing = True
+
+
+def _request(payload: bytes) -> ingest_pb2.PushRequest | None:
+    """None for one that is whole, but of no version that this agent reads."""
+    try:
+        data = zlib.decompressobj().decompress(payload, _MAX_REQUEST_BYTES)
+        return ingest_pb2.PushRequest.FromString(data)
+    except (zlib.error, DecodeError):
+        return None

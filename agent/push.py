@@ -3,9 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -90,12 +90,16 @@ class Pusher:
         """Push a window of this run."""
         return self._guarded(lambda: self._push(sequence, window))
 
-    def push_request(self, request: ingest_pb2.PushRequest) -> Outcome:
-        """Push a request that holds all of its definitions, of any run."""
-        return self._guarded(lambda: self._push_whole(request))
+    def push_requests(self, requests: Sequence[ingest_pb2.PushRequest]) -> list[Outcome]:
+        """Push requests that hold all of their definitions, of any run, at the same time; how each went.
+
+        A collector answers when what was pushed is stored, with what others pushed meanwhile: one after the other
+        would wait for one batch each.
+        """
+        return [self._guarded(answer) for answer in [self._begin(request) for request in requests]]
 
     def whole_request(self, sequence: int, window: ClosedWindow) -> ingest_pb2.PushRequest:
-        """The request of a window with all of its definitions, for `push_request` at any time."""
+        """The request of a window with all of its definitions, for `push_requests` at any time."""
         definitions = encode_definitions(window, set(window.stack_ids), set(window.series_ids))
         return self._request(sequence, encode_window(window, self._sender.host), definitions)
 
@@ -104,7 +108,8 @@ class Pusher:
             return push()
         except grpc.RpcError as error:
             return self._failed(error)
-        except ValueError as error:  # the channel was closed, or replaced for new certificates
+        except (ValueError, grpc.FutureCancelledError) as error:
+            # The channel was closed, or replaced for new certificates.
             log.debug("Push ended: %s", error)
             return Outcome(done=False)
 
@@ -123,13 +128,26 @@ class Pusher:
             self._series -= series
         return self._never_satisfied()
 
-    def _push_whole(self, request: ingest_pb2.PushRequest) -> Outcome:
-        answer = self._send(request)
-        if answer.status == _Status.STATUS_NEED_DEFINITIONS:
-            return self._never_satisfied()
-        own = request.run_id == self._sender.run_id
-        self._taken(request.window.start_unix_ns if own else 0, int(own))
-        return DONE
+    def _begin(self, request: ingest_pb2.PushRequest) -> Callable[[], Outcome]:
+        """Begin to push a whole request; what is returned waits for its end, and raises as `_send` does."""
+        try:
+            call = self._stub().Push.future(
+                request, timeout=PUSH_TIMEOUT_S, compression=grpc.Compression.Gzip
+            )
+        except ValueError as error:
+            log.debug("Push ended: %s", error)
+            return lambda: Outcome(done=False)
+
+        def end() -> Outcome:
+            answer: ingest_pb2.PushResponse = call.result()
+            self._connection.worked()
+            if answer.status == _Status.STATUS_NEED_DEFINITIONS:
+                return self._never_satisfied()
+            own = request.run_id == self._sender.run_id
+            self._taken(request.window.start_unix_ns if own else 0, int(own))
+            return DONE
+
+        return end
 
     def _never_satisfied(self) -> Outcome:
         log.warning("The collector asks again and again for definitions it was sent; trying later.")
@@ -148,13 +166,15 @@ class Pusher:
         )
 
     def _send(self, request: ingest_pb2.PushRequest) -> ingest_pb2.PushResponse:
-        stub = ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
         # A third of the bytes for some 0.5 ms a window: names in definitions repeat.
-        answer: ingest_pb2.PushResponse = stub.Push(
+        answer: ingest_pb2.PushResponse = self._stub().Push(
             request, timeout=PUSH_TIMEOUT_S, compression=grpc.Compression.Gzip
         )
         self._connection.worked()
         return answer
+
+    def _stub(self) -> Any:
+        return ingest_pb2_grpc.IngestServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
 
     def _confirmed(self, window: ClosedWindow) -> None:
         if len(self._stacks) > MAX_CONFIRMED:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from agent.aggregate import ClosedWindow
 from agent.backlog import Backlog
 from agent.connection import Connection
-from agent.push import Acknowledged, Outcome, Pusher, Sender
+from agent.push import DONE, Acknowledged, Outcome, Pusher, Sender
 from fleetprof.losses import DropReason, Losses
 
 log = logging.getLogger("fleetprof.ship")
@@ -28,6 +28,8 @@ ASKED_SPREAD = 1.25
 """A pause that the collector asks for is stretched by up to this, so that agents do not come back at once."""
 _END_S = 3.0
 """Longest wait at the end for a push that was cancelled: what looks into failures may take longer."""
+_AT_A_TIME = 8
+"""Most windows from disk that are on their way together; new ones wait for their end."""
 _DISK_EVERY_S = 1.0
 _DISK_AGAIN_S = 10.0
 """Pause after a disk refused a window: each attempt encodes it anew."""
@@ -164,19 +166,21 @@ class Shipper:
         return outcome
 
     def _catch_up(self) -> Outcome:
-        """Send the oldest window on disk."""
+        """Send the oldest windows on disk: some at a time, since each waits for its batch to be stored."""
         assert self._backlog
-        self._catch_up_s = time.monotonic() + 1 / self._patience.catch_up_rate
+        rate = self._patience.catch_up_rate
         with self._disk:
-            request = None if self._stopping.is_set() else self._backlog.oldest()
-        outcome = self._pusher.push_request(request) if request else Outcome(done=True)
+            some = min(max(int(rate), 1), _AT_A_TIME)
+            requests = [] if self._stopping.is_set() else self._backlog.oldest(some)
+        self._catch_up_s = time.monotonic() + max(len(requests), 1) / rate
+        outcomes = self._pusher.push_requests(requests)
         with self._disk:
-            if request and outcome.done and not self._stopping.is_set():
-                self._backlog.done()
+            if requests and not self._stopping.is_set():
+                self._backlog.done([place for place, outcome in enumerate(outcomes) if outcome.done])
                 if not self.on_disk:
                     log.info("All windows that waited on disk are sent.")
             self._count(self._backlog.take_losses())
-        return outcome
+        return next((outcome for outcome in outcomes if not outcome.done), DONE)
 
     def _pause(self, asked_s: float) -> None:
         """Wait before the next attempt; what becomes due meanwhile goes to disk."""

@@ -13,7 +13,9 @@ import fcntl
 import logging
 import os
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from agent.spool_records import HEADER_BYTES, PROLOGUE_BYTES, count, payloads, prologue, record
@@ -79,23 +81,24 @@ class Spool:
         if self._file >= 0:
             os.fdatasync(self._file)
 
-    def peek(self) -> bytes | None:
-        """The oldest payload; None when there is none."""
+    def oldest(self, count: int = 1) -> list[bytes]:
+        """The oldest payloads, up to `count` of one file; none when nothing waits."""
         while self._segments:
             if self._loaded is None:
                 self._load()
             if self._loaded:
-                return self._loaded[0]
+                return list(islice(self._loaded, count))
             self._drop_oldest()
-        return None
+        return []
 
-    def pop(self) -> None:
-        """Take the payload that `peek` gave: it is done with."""
+    def take(self, places: Collection[int] = (0,)) -> None:
+        """Those of the payloads that `oldest` gave, by place: they are done with."""
         assert self._loaded
-        self._loaded.popleft()
-        self._segments[0].waiting -= 1
-        self.waiting -= 1
-        if not self._loaded:
+        left = deque(payload for place, payload in enumerate(self._loaded) if place not in places)
+        taken, self._loaded = len(self._loaded) - len(left), left
+        self._segments[0].waiting -= taken
+        self.waiting -= taken
+        if not left:
             self._drop_oldest()
 
     def take_losses(self) -> Losses:

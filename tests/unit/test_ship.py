@@ -171,7 +171,7 @@ def test_windows_that_waited_long_are_on_disk_and_a_later_run_sends_them_as_they
     server, _ = serve(servicer, f"127.0.0.1:{port}")
     second = shipper(port, spool=tmp_path, run_id=43)
     requests = servicer.wait_for(3)
-    assert [(request.run_id, request.sequence) for request in requests] == [(42, 1), (42, 2), (42, 3)]
+    assert sorted((request.run_id, request.sequence) for request in requests) == [(42, 1), (42, 2), (42, 3)]
     assert [list(request.definitions.stacks.depth) for request in requests] == [[1, 1]] * 3
     wait_until(lambda: second.waiting == 0, "nothing on disk")
     assert second.acknowledged.windows == 0, "only windows of this run count"
@@ -207,6 +207,37 @@ def test_new_windows_go_before_those_on_disk(tmp_path: Path) -> None:
     order = [(request.run_id, request.sequence) for request in servicer.wait_for(4)]
     assert order == [(42, 1), (43, 1), (43, 2), (43, 3)]
     assert again.on_disk == 4
+    again.close(0)
+    server.stop(None)
+
+
+class InPairs(Collector):
+    """Answers a push only when another one has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = 1 << 30
+        self.pairs = threading.Barrier(2)
+
+    def Push(self, request: ingest_pb2.PushRequest, context: grpc.ServicerContext) -> Response:
+        self.pairs.wait(20)
+        return super().Push(request, context)
+
+
+def test_windows_on_disk_are_sent_together_and_each_leaves_when_it_is_stored(tmp_path: Path) -> None:
+    """One after the other they would wait for a batch each, whatever the rate."""
+    server, port = serve(Collector())
+    server.stop(None).wait()
+    ship = shipper(port, spool=tmp_path)
+    for _ in range(4):
+        ship.offer(some_window(MAIN))
+    ship.close(0)
+    servicer = InPairs()
+    servicer.refuse = [grpc.StatusCode.UNAVAILABLE] * 2  # so that two of them come again
+    server, _ = serve(servicer, f"127.0.0.1:{port}")
+    again = shipper(port, spool=tmp_path, run_id=43)
+    wait_until(lambda: again.on_disk == 0, "nothing on disk")
+    assert sorted(request.sequence for request in servicer.requests) == [1, 2, 3, 4]
     again.close(0)
     server.stop(None)
 

@@ -20,9 +20,9 @@ BIG = 1 << 30
 
 def drain(spool: Spool) -> list[bytes]:
     taken = []
-    while (payload := spool.peek()) is not None:
-        taken.append(payload)
-        spool.pop()
+    while some := spool.oldest(3):
+        taken += some
+        spool.take(range(len(some)))
     return taken
 
 
@@ -87,7 +87,7 @@ def test_another_layout_is_lost_and_counted_not_guessed(tmp_path: Path) -> None:
 
 def test_nothing_is_on_disk_before_the_first_append(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", BIG)
-    assert spool.peek() is None
+    assert spool.oldest() == []
     spool.sync()
     spool.close()
     assert not (tmp_path / "spool").exists()
@@ -97,7 +97,7 @@ def test_a_later_run_finds_what_was_not_taken(tmp_path: Path) -> None:
     first = Spool(tmp_path, BIG)
     for n in range(3):
         first.append(bytes([n]))
-    assert first.peek() == b"\0"
+    assert first.oldest() == [b"\0"]
     first.close()
     second = Spool(tmp_path, BIG)
     assert second.waiting == 3
@@ -105,6 +105,16 @@ def test_a_later_run_finds_what_was_not_taken(tmp_path: Path) -> None:
     assert drain(second) == [b"\0", b"\1", b"\2", b"new"]
     assert second.waiting == second.size_bytes == 0
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_payloads_are_taken_in_any_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, BIG)
+    for n in range(5):
+        spool.append(bytes([n]))
+    assert spool.oldest(4) == [b"\0", b"\1", b"\2", b"\3"]
+    spool.take({1, 3})
+    assert spool.waiting == 3
+    assert drain(spool) == [b"\0", b"\2", b"\4"]
 
 
 def test_the_oldest_go_first_past_the_limit_and_are_counted(tmp_path: Path) -> None:
@@ -199,16 +209,18 @@ class Crashing(RuleBasedStateMachine):
         self.spool.sync()
         self.durable, self.volatile = self.durable + self.volatile, []
 
-    @rule()
-    def peek(self) -> None:
-        expected = [*self.durable, *self.volatile][:1]
-        assert self.spool.peek() == (expected[0] if expected else None)
+    @rule(count=st.integers(1, 5))
+    def oldest(self, count: int) -> None:
+        expected = [*self.durable, *self.volatile]
+        found = self.spool.oldest(count)
+        assert found == expected[: len(found)]
+        assert bool(found) == bool(expected)
 
     @precondition(lambda self: self.durable or self.volatile)
     @rule()
     def take(self) -> None:
-        self.peek()
-        self.spool.pop()
+        self.oldest(1)
+        self.spool.take()
         side = self.durable if self.durable else self.volatile
         self.taken.append(side.pop(0))
 
