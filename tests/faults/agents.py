@@ -27,17 +27,19 @@ from fleetprof.setting_kinds import Address
 from fleetprof.v1 import ingest_pb2
 from query_ui.simulate.draw import Drawer, Drawn
 from query_ui.simulate.fleet import WINDOW_S, Fleet, Host, Plan, make_fleet
-from tests.faults.ledger import LedgerWriter
+from tests.faults.ledger import Key, LedgerWriter
 
 PACE_S = 0.8
 """Time between two windows of an agent."""
 STEPPED_WINDOWS = 4
-DRAIN_S = 180.0
+STUCK_S = 90.0
+"""At the end, agents give up when so long nothing was delivered."""
 PATIENCE = Patience(queue_windows=12, spool_after_s=1.0, catch_up_rate=100.0)
 SPOOL_BYTES = 8 << 20
 BACK_S = 20 * 3600
 """Windows begin so long ago, and come faster than time passes."""
 
+_STORED = (ingest_pb2.PushResponse.STATUS_ACCEPTED, ingest_pb2.PushResponse.STATUS_DUPLICATE)
 _WINDOW_DROPS = {
     DropReason.QUEUE_FULL,
     DropReason.REJECTED,
@@ -46,18 +48,20 @@ _WINDOW_DROPS = {
 
 
 class _NoteAnswers(grpc.UnaryUnaryClientInterceptor):
-    """Writes down what the collector acknowledges, before the shipper knows."""
+    """Writes down what the collector acknowledges."""
 
     def __init__(self, ledger: LedgerWriter) -> None:
         self._ledger = ledger
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         call = continuation(client_call_details, request)
-        if call.code() == grpc.StatusCode.OK:
-            status = call.result().status
-            if status in (ingest_pb2.PushResponse.STATUS_ACCEPTED, ingest_pb2.PushResponse.STATUS_DUPLICATE):
-                self._ledger.acknowledged((request.agent_id, request.run_id, request.sequence))
+        key = (request.agent_id, request.run_id, request.sequence)
+        call.add_done_callback(lambda done: self._note(key, done))
         return call
+
+    def _note(self, key: Key, call: Any) -> None:
+        if call.code() == grpc.StatusCode.OK and call.result().status in _STORED:
+            self._ledger.acknowledged(key)
 
 
 class _Noted(Connection):
@@ -109,14 +113,28 @@ class FaultyAgent:
         self._ledger.dropped(self.name, self.run, drops)
         return losses
 
-    def drain(self, deadline_s: float) -> None:
-        """Deliver what waits, in memory and on disk, then end."""
-        while self._shipper.waiting and time.monotonic() < deadline_s:
-            time.sleep(0.05)
-        left = self._shipper.waiting
+    @property
+    def waiting(self) -> int:
+        """Windows that are not acknowledged yet."""
+        return self._shipper.waiting
+
+    def end(self) -> None:
+        """End, whatever waits."""
+        left = self.waiting
         self._shipper.close(1.0)
         self.take_losses()
         self._ledger.left(self.name, self.run, left)
+
+
+def drain(agents: list[FaultyAgent]) -> None:
+    """Deliver what waits, in memory and on disk, then end."""
+    left, since_s = -1, time.monotonic()
+    while (waiting := sum(agent.waiting for agent in agents)) and time.monotonic() < since_s + STUCK_S:
+        if waiting != left:
+            left, since_s = waiting, time.monotonic()
+        time.sleep(0.05)
+    for agent in agents:
+        agent.end()
 
 
 def _listen(steps: "SimpleQueue[int]") -> None:
@@ -147,9 +165,7 @@ def main() -> None:
             for place in range(STEPPED_WINDOWS if step_s is not None else 1):
                 now_s = int(time.time()) // WINDOW_S * WINDOW_S
                 agent.offer(None if step_s is None else now_s + step_s + place * WINDOW_S)
-    deadline_s = time.monotonic() + DRAIN_S
-    for agent in agents:
-        agent.drain(deadline_s)
+    drain(agents)
     os._exit(0)  # the thread that reads standard input holds up a usual end
 
 

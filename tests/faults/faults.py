@@ -1,9 +1,12 @@
 """The faults: each breaks something, lets load go on for a moment, and mends what must be mended by hand."""
 
 import random
+import signal
 import time
 from collections.abc import Callable
 
+from tests.e2e.product import free_port
+from tests.faults.places import FourServers, OneServer
 from tests.faults.proxy import random_cut
 from tests.faults.scene import Scene
 
@@ -77,37 +80,99 @@ def step_collector(scene: Scene, chance: random.Random) -> None:
     scene.step_collector(0)
 
 
-def take_over(scene: Scene, chance: random.Random) -> None:
-    """A second collector on the same data is refused while the first lives, and takes over when it is killed."""
-    target = scene.proxy.target
-    second = scene.another_collector()
-    code = second.child.wait(60)
+def refuse_second(scene: Scene, chance: random.Random) -> None:
+    """A second collector on the same data, while the first lives, ends at once and changes nothing."""
+    code = scene.another_collector(free_port(), scene.data).ended(60)
     assert code not in (0, -11), f"the second collector ended with {code}"
-    scene.proxy.target = target
+
+
+def take_over(scene: Scene, chance: random.Random) -> None:
+    """A second collector waits on the same data, and takes over when the first one is killed."""
+    port = free_port()
+    second = scene.another_collector(port, scene.data, standby=True)
+    time.sleep(chance.uniform(0, 4))
     scene.kill_collector()
-    scene.start_collector()
+    scene.replace_collector(second, port, scene.data)
 
 
-FAULTS: dict[str, Fault] = {
-    fault.__name__: fault
-    for fault in (
-        kill_collector,
-        kill_collector_in_recovery,
-        kill_agents,
-        tear_connections,
-        lose_answers,
-        fill_disk,
-        step_agents,
-        step_collector,
-        take_over,
-    )
+def take_over_elsewhere(scene: Scene, chance: random.Random) -> None:
+    """A second collector, which has neither the journal nor the disk of the first, takes over from it."""
+    port, data = free_port(), scene.other_data
+    second = scene.another_collector(port, data, standby=True)
+    time.sleep(chance.uniform(0, 4))
+    scene.kill_collector()
+    scene.replace_collector(second, port, data)
+
+
+def take_over_from_sleeper(scene: Scene, chance: random.Random) -> None:
+    """A collector stands still, another one takes over; awake again, the first must not write, and ends."""
+    port, data, sleeper = free_port(), scene.other_data, scene.collector
+    second = scene.another_collector(port, data, standby=True)
+    time.sleep(chance.uniform(0, 4))
+    sleeper.child.send_signal(signal.SIGSTOP)
+    scene.replace_collector(second, port, data)
+    scene.proxy.cut_after(0)
+    scene.wait_for_windows(count=4)
+    sleeper.child.send_signal(signal.SIGCONT)
+    code = sleeper.ended(60)
+    assert code not in (0, -11), f"the collector that slept ended with {code}"
+
+
+def kill_server(scene: Scene, chance: random.Random) -> None:
+    """SIGKILL of the ClickHouse server in the middle of what it does."""
+    assert isinstance(scene.place, OneServer)
+    time.sleep(chance.uniform(0, 1))
+    scene.place.server.kill()
+    time.sleep(chance.choice([0.0, 2.0]))
+    scene.place.heal()
+
+
+def kill_replica(scene: Scene, chance: random.Random) -> None:
+    """SIGKILL of one server of four; load goes on without it."""
+    assert isinstance(scene.place, FourServers)
+    time.sleep(chance.uniform(0, 1))
+    chance.choice(scene.place.servers.all).kill()
+    if chance.random() < 0.7:
+        scene.wait_for_windows(count=4)
+    scene.place.heal()
+
+
+def kill_zookeeper(scene: Scene, chance: random.Random) -> None:
+    """SIGKILL of ZooKeeper: the servers can only be read until it is back."""
+    assert isinstance(scene.place, FourServers)
+    time.sleep(chance.uniform(0, 1))
+    scene.place.servers.zookeeper.kill()
+    time.sleep(chance.uniform(0, 4))
+    scene.place.heal()
+
+
+_ANYWHERE: tuple[Fault, ...] = (
+    kill_collector,
+    kill_collector_in_recovery,
+    kill_agents,
+    tear_connections,
+    lose_answers,
+    step_agents,
+    step_collector,
+    refuse_second,
+)
+_ON_SERVERS: tuple[Fault, ...] = (take_over, take_over_elsewhere, take_over_from_sleeper)
+
+FAULTS: dict[str, dict[str, Fault]] = {
+    place: {fault.__name__: fault for fault in faults}
+    for place, faults in {
+        "chdb": (*_ANYWHERE, fill_disk),
+        "server": (*_ANYWHERE, fill_disk, kill_server, *_ON_SERVERS),
+        "cluster": (*_ANYWHERE, kill_replica, kill_zookeeper, *_ON_SERVERS),
+    }.items()
 }
+"""Place (places.py) → the faults that it can have, by name."""
 
 
-def run_faults(scene: Scene, names: list[str], chance: random.Random, say: Callable[[str], None]) -> None:
+def run_faults(scene: Scene, faults: list[Fault], chance: random.Random, say: Callable[[str], None]) -> None:
     """Each fault in turn, under load; after each, windows must flow again."""
     began_s = time.monotonic()
-    for number, name in enumerate(names, 1):
-        FAULTS[name](scene, chance)
+    for number, fault in enumerate(faults, 1):
+        fault(scene, chance)
         scene.wait_for_windows(count=8)
-        say(f"{number:4} {time.monotonic() - began_s:7.1f} s  {name}")
+        say(f"{number:4} {time.monotonic() - began_s:7.1f} s  {fault.__name__}")

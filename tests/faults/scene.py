@@ -1,76 +1,44 @@
-"""Everything that a fault run starts: collector, agents, the proxy between them, and a disk of its own."""
+"""Everything that a fault run starts: store, collector, agents, the proxy between them, and a disk of its own."""
 
 import contextlib
 import os
 import signal
 import struct
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from collector.store.chdb import ChdbStore
 from tests.e2e.product import free_port, wait_until
 from tests.faults.ledger import Ledger
+from tests.faults.places import PLACES, Place
+from tests.faults.process import Process
 from tests.faults.proxy import Proxy
 from tests.faults.verdict import Verdict, judge
 
 DISK_BYTES = 3 << 30
 AGENTS = {"killed": 3, "lasting": 3}
 """Processes of agents and how many each has; those of `lasting` are never killed."""
-
-
-class Process:
-    """A child in a session of its own."""
-
-    def __init__(self, module: str, *arguments: str, log: Path, **environment: str) -> None:
-        self._log = log.open("a")
-        self.child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=os.environ | environment,
-        )
-
-    @property
-    def alive(self) -> bool:
-        return self.child.poll() is None
-
-    def say(self, line: str) -> None:
-        """Write a line to its standard input."""
-        assert self.child.stdin
-        self.child.stdin.write(line + "\n")
-        self.child.stdin.flush()
-
-    def wait_ready(self) -> None:
-        """Wait for its first line."""
-        assert self.child.stdout
-        assert self.child.stdout.readline(), f"{self.child.args} ended; see {self._log.name}"
-
-    def end(self, number: int, seconds: float = 240) -> int:
-        """Send a signal and wait for its exit code."""
-        if self.alive:
-            self.child.send_signal(number)
-        code = self.child.wait(seconds)
-        for stream in (self.child.stdin, self.child.stdout, self._log):
-            if stream:
-                stream.close()
-        return code
+DRAIN_S = 900.0
+"""Agents give up by themselves when nothing is delivered (agents.py)."""
 
 
 class Scene:
     """A collector under load. `folder` holds ledgers, logs and the mount point of the collector's disk."""
 
-    def __init__(self, folder: Path, forget: bool = False) -> None:
-        self.folder, self._forget = folder, forget
+    def __init__(self, folder: Path, place: Place, forget: bool = False) -> None:
+        self.folder, self.place, self._forget = folder, place, forget
         self.disk = folder / "disk"
         self.kills: Counter[str] = Counter()
+        self.data = self.disk / "data"
+        """The data folder of the collector that stores now."""
         self._agents: dict[str, Process] = {}
+        self._collectors: list[Process] = []
+        """All that were started."""
         self._collector: Process | None = None
+        self._acknowledged: dict[Path, tuple[int, int]] = {}
+        """Ledger → how far it was read, and acknowledgements until there."""
         self.proxy = Proxy(free_port())
         self._step = folder / "clock_step"
         self._step.write_bytes(struct.pack("<q", 0))
@@ -91,29 +59,47 @@ class Scene:
         arguments = (str(self.folder), name, str(self.proxy.port), str(AGENTS[name]))
         self._agents[name] = Process("tests.faults.agents", *arguments, log=self.folder / f"{name}.log")
 
+    @property
+    def collector(self) -> Process:
+        """The collector that stores now."""
+        assert self._collector
+        return self._collector
+
+    @property
+    def other_data(self) -> Path:
+        """The data folder of another machine."""
+        return self.disk / ("data" if self.data.name != "data" else "data-elsewhere")
+
     def start_collector(self) -> None:
         """Start a collector; the proxy leads to it."""
-        self._collector = self.another_collector()
+        port = free_port()
+        self.replace_collector(self.another_collector(port, self.data), port, self.data)
 
-    def another_collector(self) -> Process:
-        """Start a collector on the same data; new connections go to it."""
-        self.proxy.target = free_port()
+    def replace_collector(self, process: Process, port: int, data: Path) -> None:
+        """From now on the collector is `process`, with its port and data folder."""
+        self._collector, self.proxy.target, self.data = process, port, data
+
+    def another_collector(self, port: int, data: Path, standby: bool = False) -> Process:
+        """Start a collector on the same store."""
         mode = ["forget"] * self._forget + ["run"]
-        return Process(
+        made = Process(
             "tests.faults.collector",
             *mode,
             log=self.folder / "collector.log",
-            FLEETPROF_GRPC=f"127.0.0.1:{self.proxy.target}",
-            FLEETPROF_DATA=str(self.disk / "data"),
+            FLEETPROF_GRPC=f"127.0.0.1:{port}",
+            FLEETPROF_DATA=str(data),
+            FLEETPROF_STORE=self.place.address(),
+            FLEETPROF_STANDBY=str(standby).lower(),
             LD_PRELOAD=str(self.folder / "clock_step.so"),
             CLOCK_STEP_FILE=str(self._step),
             FLEETPROF_DISK_FREE="0",  # no guard: the disk is to be truly full
             FLEETPROF_DISK_FREE_PERCENT="0",
         )
+        self._collectors.append(made)
+        return made
 
     def kill_collector(self) -> None:
-        assert self._collector
-        assert self._collector.end(signal.SIGKILL) == -signal.SIGKILL, "the collector ended by itself"
+        assert self.collector.end(signal.SIGKILL) == -signal.SIGKILL, "the collector ended by itself"
 
     def kill_agents(self) -> None:
         """Kill one process of agents and start it anew, which finds what waited on disk."""
@@ -139,8 +125,15 @@ class Scene:
         return Ledger.read(self.folder)
 
     def acknowledged(self) -> int:
-        """How many acknowledgements there were; cheap."""
-        return sum(path.read_bytes().count(b'["ack"') for path in self.folder.glob("*.ledger"))
+        """How many acknowledgements there were; reads what is new."""
+        for path in self.folder.glob("*.ledger"):
+            read, count = self._acknowledged.get(path, (0, 0))
+            with path.open("rb") as file:
+                file.seek(read)
+                lines = file.read()
+            whole = lines.rfind(b"\n") + 1
+            self._acknowledged[path] = read + whole, count + lines[:whole].count(b'["ack"')
+        return sum(count for _, count in self._acknowledged.values())
 
     def wait_for_windows(self, count: int = 4, seconds: float = 120) -> None:
         """Wait until `count` more windows are acknowledged: the collector works."""
@@ -160,17 +153,15 @@ class Scene:
         (self.disk / "ballast").unlink()
 
     def finish(self) -> Verdict:
-        """End the agents, which deliver what waits, then the collector; compare."""
+        """Start what is dead, end the agents, which deliver what waits, then the collector; compare."""
+        self.place.heal()
         for process in self._agents.values():
             process.child.terminate()  # all drain at the same time
         for process in self._agents.values():
-            assert process.end(signal.SIGTERM) == 0
-        assert self._collector
-        assert self._collector.end(signal.SIGTERM) == 0, (
-            "the collector could not store all; see collector.log"
-        )
+            assert process.ended(DRAIN_S) == 0
+        assert self.collector.end(signal.SIGTERM) == 0, "the collector could not store all; see collector.log"
         self.proxy.close()
-        store = ChdbStore(self.disk / "data")
+        store = self.place.open(self.data)
         try:
             return judge(store, self.ledger(), self.kills)
         finally:
@@ -178,20 +169,23 @@ class Scene:
 
     def kill_all(self) -> None:
         """End every process of the scene, whatever its state."""
-        for process in (*self._agents.values(), self._collector):
-            if process and process.alive:
+        for process in (*self._agents.values(), *self._collectors):
+            if process.alive:
                 process.end(signal.SIGKILL)
+        self.place.stop()
 
 
 @contextmanager
-def scene(folder: Path, forget: bool = False) -> Iterator[Scene]:
+def scene(folder: Path, forget: bool = False, place: str = "chdb") -> Iterator[Scene]:
     """A scene on a disk of its own (a tmpfs), which is unmounted at the end."""
     disk = folder / "disk"
     disk.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "fleetprof-faults", disk], check=True)
-    found = Scene(folder, forget)
     try:
-        yield found
+        found = Scene(folder, PLACES[place](disk / "servers"), forget)
+        try:
+            yield found
+        finally:
+            found.kill_all()
     finally:
-        found.kill_all()
         subprocess.run(["umount", "--lazy", disk], check=True)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from collector.store.consistency import differences
+from collector.store.consistency import differences, incomplete_hours
 from collector.store.interface import Store
 from tests.faults.agents import PATIENCE
 from tests.faults.ledger import Key, Ledger
@@ -44,6 +44,8 @@ def judge(store: Store, ledger: Ledger, kills: Counter[str]) -> Verdict:
     _check_losses(verdict, ledger, stored, store)
     _check_sums(verdict, ledger, stored, store)
     _check_missing(verdict, ledger, stored, kills)
+    if hours := incomplete_hours(store):
+        verdict.wrong.append(f"{len(hours)} hours are not rolled up")
     verdict.wrong += [f"roll-up differs: {each}" for each in differences(store)][:5]
     return verdict
 
