@@ -1,4 +1,5 @@
-"""The agent's data path, top to bottom: drain → close → scale → bind → resolve → label → group → deliver.
+"""The agent's data path, top to bottom: drain → close → scale → bind → resolve → label → group → round →
+deliver.
 
 One thread runs it. Between windows it sleeps until a process starts (whose mappings must be read while it
 lives), until the kernel's buffers want draining, or until the window ends.
@@ -9,7 +10,9 @@ import os
 import select
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from agent.aggregate import ClosedWindow, WindowTimes, group, number_stacks, with_idle
 from agent.backends.interface import Backend, Closed
@@ -19,6 +22,7 @@ from agent.memory import give_back
 from agent.owners import LATEST, find_owners
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
+from agent.round_values import round_values
 from agent.samples import Captures, concat
 from agent.scale import scale
 from agent.scope import Scope, inside
@@ -78,6 +82,7 @@ class Pipeline:
         self._pending: list[Captures] = []
         self._losses = Losses()
         self._clock = WindowClock()
+        self._random = np.random.default_rng()
         self._meter = CostMeter(parts.backend)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._next_drain_ns = time.monotonic_ns() + FIRST_DRAIN_NS
@@ -162,12 +167,16 @@ class Pipeline:
         rows, owners = inside(self._parts.scope, rows, find_owners(self._parts.processes, rows))
         stacks = number_stacks(self._resolver, self._resolver.resolve(rows, owners))
         series = self._book.series_of(rows, owners)
+        summed = group(rows, series.index, stacks.index, times)
+        if closed.threads is not None:  # else values are whole samples
+            values = round_values(summed.value, summed.series, summed.type, self._random)
+            summed = replace(summed, value=values)
         return ClosedWindow(
             times=times,
             cpu_exact=closed.threads is not None,
             period_ns=self._parts.backend.period_ns,
             cpu_count=self._parts.cpu_count,
-            rows=with_idle(group(rows, series.index, stacks.index, times), len(series.ids), idle_ns),
+            rows=with_idle(summed, len(series.ids), idle_ns),
             stack_ids=stacks.ids,
             stacks=stacks.frame_ids,
             frames={frame: self._resolver.frames[frame] for ids in stacks.frame_ids for frame in ids},

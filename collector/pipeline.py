@@ -17,6 +17,7 @@ from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later, Refused
 from collector.ingest.window import Window
+from collector.ingest.wire_numbers import AgreedNumbers, NumbersLost, Sender
 from collector.store.errors import StoreError
 from fleetprof.v1 import ingest_pb2
 
@@ -56,6 +57,7 @@ class Pipeline:
         self._heard = heard
         self._account = account
         self._room = room or InFlight()
+        self._numbers = AgreedNumbers()
 
     def unheard(self) -> "Pipeline":
         """The same path, with the same bound on memory, for windows that are not an agent's."""
@@ -75,7 +77,13 @@ class Pipeline:
         try:
             request = receive(data, self._limits)
             host = shown(request.window.host)[: self._limits.host_bytes]
-            return _answer(self._take(request, len(data)))
+            answer = _answer(self._take(request, len(data)))
+            sender = Sender(request.agent_id, request.run_id)
+            answer.known_numbers = self._numbers.stacks.known(sender)
+            answer.known_frames = self._numbers.frames.known(sender)
+            return answer
+        except NumbersLost:
+            return _Response(status=_Response.STATUS_NEED_DEFINITIONS)
         except Refused as refused:
             self._ledger.count(refused.reason, host)
             raise
@@ -86,7 +94,7 @@ class Pipeline:
         """Queue a request's window; None when it was stored before."""
         leave = self._room.take(size_bytes, sum(map(len, request.definitions)))
         try:
-            window = admit(request, self._limits, self._clock())
+            window = admit(request, self._limits, self._clock(), self._numbers)
             self._heard(window.key.agent_id)
             if window in self._committer.accepted:
                 answer = None

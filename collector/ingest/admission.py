@@ -14,7 +14,9 @@ from collector.ingest.definitions import Defined, decode_definitions
 from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_packed
 from collector.ingest.refusal import Refused, malformed
+from collector.ingest.varint import BadVarint, decode_varints, signed
 from collector.ingest.window import AgentCost, Columns, Window, WindowKey
+from collector.ingest.wire_numbers import AgreedNumbers, Sender, WireNumbers
 from collector.receivers.unpack import check_parts, shape_of
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import WINDOW_NS
@@ -24,6 +26,8 @@ from fleetprof.v1 import ingest_pb2
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REASONS = {int(reason): reason for reason in DropReason}
 _ID_BYTES = 8
+_LONGEST_STEP = 5
+"""Bytes of a sint32."""
 _DEFINITIONS = shape_of(ingest_pb2.Definitions.DESCRIPTOR)
 
 
@@ -50,8 +54,11 @@ def receive(data: bytes, limits: Limits) -> Any:
     return request
 
 
-def admit(request: Any, limits: Limits, now_s: float) -> Window:
-    """The request's window and definitions; raises Refused."""
+def admit(request: Any, limits: Limits, now_s: float, numbers: AgreedNumbers | None = None) -> Window:
+    """The request's window and definitions; raises Refused.
+
+    Raises NumbersLost for a request that names stacks or frames by numbers that are not in `numbers`.
+    """
     window = request.window
     _check_name("agent_id", request.agent_id, limits.agent_id_bytes)
     _check_name("window.host", window.host, limits.host_bytes)
@@ -60,7 +67,8 @@ def admit(request: Any, limits: Limits, now_s: float) -> Window:
     if window.covered_ns > limits.covered_ns or window.cpu_count > 1 << 20 or window.period_ns >= 1 << 63:
         raise malformed("covered_ns, cpu_count or period_ns is out of range.")
     start_s = _start_s(window.start_unix_ns, limits, now_s)
-    columns = _columns(window, limits)
+    sender, numbers = Sender(request.agent_id, request.run_id), numbers or AgreedNumbers()
+    columns = _columns(window, limits, sender, numbers.stacks)
     return Window(
         key=WindowKey(request.agent_id, request.run_id, request.sequence),
         start_s=start_s,
@@ -73,7 +81,7 @@ def admit(request: Any, limits: Limits, now_s: float) -> Window:
         cost=_cost(window.cost),
         columns=columns,
         rows=_row_count(columns, limits),
-        defined=_defined(b"".join(request.definitions), limits),
+        defined=_defined(b"".join(request.definitions), limits, sender, numbers.frames),
     )
 
 
@@ -100,19 +108,38 @@ def _start_s(start_unix_ns: int, limits: Limits, now_s: float) -> int:
     return int(start_s)
 
 
-def _columns(window: Any, limits: Limits) -> Columns:
+def _columns(window: Any, limits: Limits, sender: Sender, numbers: WireNumbers) -> Columns:
     samples = window.samples
+    if samples.stack and samples.stack_steps:
+        raise malformed("window.samples has both stack and stack_steps.")
     return Columns(
         series_ids=_ids(window.series_ids, limits.series, DropReason.SERIES_LIMIT, "series"),
-        stack_ids=_ids(window.stack_ids, limits.stacks, DropReason.STACK_LIMIT, "stacks"),
+        stack_ids=_ids(
+            [_stack_ids(window, limits, sender, numbers)], limits.stacks, DropReason.STACK_LIMIT, "stacks"
+        ),
         series=b"".join(samples.series),
-        stack=b"".join(samples.stack),
+        stack=b"".join(samples.stack) or b"".join(samples.stack_steps),
+        stack_is_steps=bool(samples.stack_steps),
         type=b"".join(samples.type),
         value=b"".join(samples.value),
         captures=b"".join(samples.captures),
         offset_count=b"".join(samples.offset_count),
         offsets=b"".join(samples.offsets),
     )
+
+
+def _stack_ids(window: Any, limits: Limits, sender: Sender, numbers: WireNumbers) -> bytes:
+    """The window's stack ids, numbered ones first."""
+    listed, steps = b"".join(window.stack_ids), b"".join(window.stack_numbers)
+    if len(listed) % _ID_BYTES:
+        raise malformed("The window's stacks are not whole numbers of 8 bytes.")
+    if len(steps) > _LONGEST_STEP * limits.stacks:
+        raise Refused(DropReason.STACK_LIMIT, "The window has too many stack numbers.")
+    try:
+        moves = signed(decode_varints([steps])[0])
+    except BadVarint:
+        raise malformed("window.stack_numbers is cut off inside a number.") from None
+    return numbers.take(sender, moves, window.first_stack_number, listed, window.stack_check)
 
 
 def _ids(pieces: Iterable[bytes], limit: int, reason: DropReason, name: str) -> bytes:
@@ -135,12 +162,12 @@ def _row_count(columns: Columns, limits: Limits) -> int:
     return rows
 
 
-def _defined(data: bytes, limits: Limits) -> Defined | None:
+def _defined(data: bytes, limits: Limits, sender: Sender, numbers: WireNumbers) -> Defined | None:
     if not data:
         return None
     check_parts(data, _DEFINITIONS)
     try:
-        return decode_definitions(ingest_pb2.Definitions.FromString(data), limits)
+        return decode_definitions(ingest_pb2.Definitions.FromString(data), limits, sender, numbers)
     except DecodeError:
         raise malformed("The request's definitions are not a fleetprof.v1.Definitions.") from None
 

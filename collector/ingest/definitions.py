@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused, malformed
+from collector.ingest.wire_numbers import NOBODY, Sender, WireNumbers
 from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import DropReason
 from fleetprof.series import LABEL_NAME, MAX_LABEL_VALUE_BYTES, series_id
@@ -69,11 +72,26 @@ def shown(text: str) -> str:
     return text if text.isprintable() else text.translate(_CONTROL)
 
 
-def decode_definitions(message: ingest_pb2.Definitions, limits: Limits) -> Defined:
-    """All definitions of a request; raises Refused when one breaks the contract or a limit."""
+def decode_definitions(
+    message: ingest_pb2.Definitions,
+    limits: Limits,
+    sender: Sender = NOBODY,
+    numbers: WireNumbers | None = None,
+) -> Defined:
+    """All definitions of a request; raises Refused when one breaks the contract or a limit.
+
+    `numbers` are those of the sender's frames; NumbersLost is raised for one that means nothing here.
+    """
     strings = list(message.strings)
     _check_strings(strings, limits)
-    frame_ids, frames = _frames(message.frames, strings, limits)
+    named, frames = _frames(message.frames, strings, limits)
+    if len(message.frame_numbers) > limits.frames:
+        raise Refused(DropReason.STACK_LIMIT, f"The request names more than {limits.frames} frames.")
+    listed = struct.pack(f"<{len(named)}Q", *named)
+    steps = np.array(message.frame_numbers, np.int64)
+    numbers = numbers or WireNumbers()
+    packed = numbers.take(sender, steps, message.first_frame_number, listed, message.frame_check)
+    frame_ids = struct.unpack(f"<{len(packed) // 8}Q", packed)
     return Defined(
         frames, _stacks(message.stacks, frame_ids, limits), _series(message.series, strings, limits)
     )
@@ -127,7 +145,7 @@ def _frames(
     return ids, frames
 
 
-def _stacks(table: ingest_pb2.StackTable, frame_ids: list[int], limits: Limits) -> dict[int, Stack]:
+def _stacks(table: ingest_pb2.StackTable, frame_ids: Sequence[int], limits: Limits) -> dict[int, Stack]:
     depths = list(table.depth)
     if len(depths) > limits.stacks:
         raise Refused(

@@ -19,7 +19,9 @@ from fleetprof.v1 import ingest_pb2
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _PACKED = {"Window", "Samples"}
-_NUMBERS = {_Field.TYPE_FIXED64, _Field.TYPE_UINT32, _Field.TYPE_UINT64, _Field.TYPE_ENUM}
+_NUMBERS = {
+    _Field.TYPE_FIXED64, _Field.TYPE_UINT32, _Field.TYPE_UINT64, _Field.TYPE_SINT32, _Field.TYPE_ENUM,
+}  # fmt: skip
 
 
 def _packed_contract() -> Any:

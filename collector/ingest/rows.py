@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused, malformed
-from collector.ingest.varint import BadVarint, decode_varints
+from collector.ingest.varint import BadVarint, decode_varints, signed
 from collector.ingest.window import I64, U8, U16, U32, U64, Window
 from fleetprof.profile_types import OFFSET_STEP_NS, WINDOW_NS, ProfileType
 
@@ -76,7 +76,9 @@ def _decode(windows: Sequence[Window], limits: Limits) -> Rows:
         raise malformed("A sample has too many captures.")
     type_ = _types(_column([part.type for part in parts], counts))
     series = _places(_column([part.series for part in parts], counts), counts, series_counts)
-    stack = _places(_column([part.stack for part in parts], counts), counts, stack_counts)
+    steps = np.array([part.stack_is_steps for part in parts], np.bool_)
+    stacks = _from_steps(_column([part.stack for part in parts], counts), counts, steps)
+    stack = _places(stacks, counts, stack_counts)
     if stack_ids[stack[type_ == ProfileType.IDLE]].any():
         raise malformed("Idle time has a stack.")
     offset_count = _offset_counts([part.offset_count for part in parts], counts)
@@ -120,6 +122,17 @@ def _types(numbers: U64) -> U8:
     if len(numbers) and not (numbers.min() >= _FIRST_TYPE and numbers.max() <= _LAST_TYPE):
         raise malformed("A sample has an unknown profile type.")
     return numbers.astype(np.uint8)
+
+
+def _from_steps(numbers: U64, counts: I64, steps: npt.NDArray[np.bool_]) -> U64:
+    """The numbers, those of some windows from differences; a negative one becomes larger than any place."""
+    if not steps.any():
+        return numbers
+    starts = _before(counts)[:-1]
+    moves = np.where(np.repeat(steps, counts), signed(numbers), 0)
+    sums = _before(moves)
+    found = sums[1:] - np.repeat(sums[starts], counts)
+    return np.where(np.repeat(steps, counts), found.astype(np.uint64), numbers)
 
 
 def _places(numbers: U64, counts: I64, listed: I64) -> I64:

@@ -67,3 +67,8 @@ def _decode_long(data: U8) -> int:
     if number >= 1 << 64:
         raise BadVarint
     return number
+
+
+def signed(numbers: U64) -> I64:
+    """What zigzag-coded numbers stand for: 0, -1, 1, -2, …; https://protobuf.dev/programming-guides/encoding/#signed-ints"""
+    return (numbers >> np.uint64(1)).astype(np.int64) ^ -(numbers & np.uint64(1)).astype(np.int64)

@@ -32,11 +32,13 @@ class Columns:
     stack_ids: bytes
     series: bytes
     stack: bytes
+    """Or differences to the row before."""
     type: bytes
     value: bytes
     captures: bytes
     offset_count: bytes
     offsets: bytes
+    stack_is_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

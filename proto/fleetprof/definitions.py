@@ -9,12 +9,12 @@ from fleetprof.v1 import ingest_pb2
 class DefinitionWriter:
     """Fills one Definitions message, naming each string and each frame once."""
 
-    def __init__(self, message: ingest_pb2.Definitions) -> None:
-        """`message` must be empty."""
+    def __init__(self, message: ingest_pb2.Definitions, numbered: Iterable[Frame] = ()) -> None:
+        """`message` must be empty; `numbered` are the frames that are named by number, in their order."""
         self._message = message
         self._message.strings.append("")
         self._strings = {"": 0}
-        self._frames: dict[Frame, int] = {}
+        self._frames = {frame: place for place, frame in enumerate(numbered)}
 
     def stack(self, frames: Iterable[Frame]) -> None:
         """Add a stack, leaf first."""

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.encode import encode_definitions, encode_window
+from agent.run_numbers import Encoded, RunNumbers
 from fleetprof import __version__
 from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.v1 import agent_pb2, ingest_pb2
@@ -26,6 +27,8 @@ class Outgoing:
     sums: Sums
     sequence: int
     run_id: int
+    numbered: Encoded | None = None
+    """What it gives numbers, where it uses any."""
     attempts: int = 0
     repeats: int = 0
     """How often it is to be sent again although it was acknowledged, as after an answer that was lost."""
@@ -37,12 +40,14 @@ class Agents:
     def __init__(self, fleet: Fleet, long_running: bool = False) -> None:
         """`long_running`: what one agent defined counts as defined by all, as after days of their running.
 
-        Else each run of an agent defines all that it refers to, as real ones do after their start.
+        Else each run of an agent defines all that it refers to, as real ones do after their start, and numbers its
+        stacks.
         """
         self._fleet = fleet
         self._by_all = self._nothing() if long_running else None
         self._runs: dict[int, int] = {}
         self._series: dict[int, set[int]] = {}
+        self._numbers: dict[int, RunNumbers] = {}
         self.definitions = 0
         """How many stacks were defined, over and over for each agent."""
 
@@ -52,6 +57,7 @@ class Agents:
             self._runs[host.number] = run.run_id
             host.confirmed = self._nothing() if self._by_all is None else self._by_all
             self._series[host.number] = set()
+            self._numbers[host.number] = RunNumbers()
         known = self._series[host.number]
         series = set(drawn.window.series_ids) - known
         known |= series
@@ -59,8 +65,15 @@ class Agents:
         host.confirmed[drawn.numbers] = True
         sequence = (start_s - run.start_s) // WINDOW_S + 1
         out = Outgoing(host, drawn, b"", Sums.of(drawn.window), sequence, run.run_id)
-        self._encode(out, places.tolist(), series)
+        self._encode(
+            out, places.tolist(), series, self._numbers[host.number] if self._by_all is None else None
+        )
         return out
+
+    def answered(self, out: Outgoing, answer: ingest_pb2.PushResponse) -> None:
+        """The collector has the window."""
+        if out.numbered and self._runs.get(out.host.number) == out.run_id:
+            self._numbers[out.host.number].answered(out.numbered, answer)
 
     def _nothing(self) -> npt.NDArray[np.bool_]:
         """By number of stack: only the empty one is known."""
@@ -71,21 +84,28 @@ class Agents:
     def answer_lack(self, out: Outgoing, stacks: set[int], series: set[int]) -> None:
         """Encode a window again, with the definitions that the collector asked for."""
         places = [place for place, number in enumerate(out.drawn.window.stack_ids) if number in stacks]
+        self._numbers[out.host.number].forget()
         self._encode(out, places, series)
 
-    def _encode(self, out: Outgoing, places: list[int], series: set[int]) -> None:
+    def _encode(
+        self, out: Outgoing, places: list[int], series: set[int], numbers: RunNumbers | None = None
+    ) -> None:
         window, host = out.drawn.window, out.host
+        defining = out.drawn.defining(self._fleet.book, places)
+        stacks = set(defining.stack_ids)
+        self.definitions += len(places)
+        out.numbered = numbers.encode(window, host.name, defining, stacks, series) if numbers else None
         request = ingest_pb2.PushRequest(
             protocol_version=PROTOCOL_VERSION,
             agent_id=host.agent_id,
             run_id=out.run_id,
             sequence=out.sequence,
-            window=encode_window(window, host.name),
+            window=out.numbered.window if out.numbered else encode_window(window, host.name),
         )
-        if places or series:
-            defining = out.drawn.defining(self._fleet.book, places)
-            request.definitions.CopyFrom(encode_definitions(defining, set(defining.stack_ids), series))
-            self.definitions += len(places)
+        if out.numbered:
+            request.definitions.CopyFrom(out.numbered.definitions)
+        elif places or series:
+            request.definitions.CopyFrom(encode_definitions(defining, stacks, series))
         out.data = request.SerializeToString()
 
 

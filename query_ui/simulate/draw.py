@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.aggregate import ClosedWindow, Cost, Rows, WindowTimes
+from agent.round_values import round_values
 from fleetprof.losses import DropReason, Losses
 from fleetprof.profile_types import WINDOW_NS, ProfileType
 from fleetprof.series import WAIT_CLASSES, series_id
@@ -121,9 +122,8 @@ class Drawer:
         thread = stack % series.threads[place]  # pools of threads run different code
         waits = kind == ProfileType.OFFCPU
         row_series = series.first[place] + thread + waits * series.threads[place]
-        value = self._values(
-            len(starts_s) * len(series.ids), window * len(series.ids) + row_series, kind, captures
-        )
+        group = window * len(series.ids) + row_series
+        value = self._values(len(starts_s) * len(series.ids), group, kind, captures)
         timed = np.where(kind == ProfileType.CPU, captures, 0)
         offsets = (keys & ((1 << _STEP_BITS) - 1))[np.repeat(kind == ProfileType.CPU, captures)].astype(
             np.uint16
@@ -139,13 +139,16 @@ class Drawer:
         ]
 
     def _values(self, groups: int, group: I64, kind: I64, captures: I64) -> I64:
-        """Nanoseconds: CPU samples scaled by one factor a window and series, waits each with its own length."""
+        """Nanoseconds: CPU samples scaled by one factor a window and series, waits each with its own length.
+
+        Rounded as an agent does.
+        """
         random = self._random
         factor = np.clip(random.normal(1.0, 0.05, groups), 0.5, 1.5)[group]
         mean_ns = np.array([0.0, PERIOD_NS, RUNQ_NS, WAIT_NS])[kind]
         lengths = np.where(kind == ProfileType.CPU, factor, random.exponential(1.0, len(kind)))
-        value: I64 = np.maximum(captures * mean_ns * lengths, 1000).astype(np.int64)
-        return value
+        values = np.maximum(captures * mean_ns * lengths, 1000).astype(np.uint64)
+        return round_values(values, group, kind, random).astype(np.int64)
 
     def _window(
         self, host: Host, series: HostSeries, start_s: int, columns: "_Columns", used_ns: int

@@ -124,6 +124,7 @@ class Pusher:
         if out.repeats < 0:  # this was the repetition
             self._waiting -= 1
             return
+        self._agents.answered(out, answer)
         self._totals.acknowledged(out.host.number, out.sums)
         if out.repeats:
             out.repeats = -1

@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
 from opentelemetry.proto.profiles.v1development.profiles_pb2 import Profile, ScopeProfiles
 
 from agent.aggregate import ClosedWindow
+from agent.run_numbers import Encoded
 from fleetprof.frames import Frame
 from fleetprof.profile_types import OFFSET_STEP_NS, ProfileType
 from fleetprof.v1 import ingest_pb2
@@ -178,6 +179,7 @@ def measure(hosts: int, windows: int) -> Sizes:
         start_s = max(run.start_s, end_s - length_s)
         for place, drawn in enumerate(drawer.draw(host, start_s, WARM_WINDOWS + windows)):
             out = agents.outgoing(host, run, drawn, start_s + 10 * place)
+            agents.answered(out, _holding_all(out.numbered))
             if place == 0:
                 sizes.first += _packed(out.data)
             if place >= WARM_WINDOWS:
@@ -190,6 +192,16 @@ def measure(hosts: int, windows: int) -> Sizes:
                 sizes.otlp_untimed += _packed(OtlpWriter(False).write(whole))
     _print(sizes, hosts)
     return sizes
+
+
+def _holding_all(sent: Encoded | None) -> ingest_pb2.PushResponse:
+    """The answer of a collector that has all the agent's numbers."""
+    assert sent
+    stacks, frames = len(sent.window.stack_ids), len(sent.definitions.frames.kind)
+    return ingest_pb2.PushResponse(
+        known_numbers=sent.window.first_stack_number - 1 + stacks,
+        known_frames=sent.definitions.first_frame_number - 1 + frames,
+    )
 
 
 def _packed(data: bytes) -> int:
@@ -217,7 +229,7 @@ def _print(sizes: Sizes, hosts: int) -> None:
     print(
         f"ratio to OTLP: steady {sizes.ours / sizes.otlp:.3f}, nothing new {sizes.undefined / sizes.otlp:.3f}"
     )
-    print(f"bar {BAR}: {'met' if sizes.undefined <= BAR * sizes.otlp else 'not met'}")
+    print(f"bar {BAR}: {'met' if sizes.ours <= BAR * sizes.otlp else 'not met'}")
 
 
 def test_wire() -> None:

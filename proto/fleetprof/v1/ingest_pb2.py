@@ -24,41 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetprof/v1/ingest.proto\x12\x0c\x66leetprof.v1\"\xb1\x01\n\x0bPushRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\x06\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12$\n\x06window\x18\x05 \x01(\x0b\x32\x14.fleetprof.v1.Window\x12.\n\x0b\x64\x65\x66initions\x18\x06 \x01(\x0b\x32\x19.fleetprof.v1.Definitions\"\x94\x02\n\x06Window\x12\x15\n\rstart_unix_ns\x18\x01 \x01(\x06\x12\x12\n\ncovered_ns\x18\x02 \x01(\x04\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x11\n\tcpu_count\x18\x04 \x01(\r\x12\x11\n\tcpu_exact\x18\x05 \x01(\x08\x12\x11\n\tperiod_ns\x18\x06 \x01(\x04\x12\x11\n\tstack_ids\x18\x07 \x03(\x06\x12\x12\n\nseries_ids\x18\x08 \x03(\x06\x12&\n\x07samples\x18\t \x01(\x0b\x32\x15.fleetprof.v1.Samples\x12\"\n\x06losses\x18\n \x03(\x0b\x32\x12.fleetprof.v1.Loss\x12%\n\x04\x63ost\x18\x0b \x01(\x0b\x32\x17.fleetprof.v1.AgentCost\"\x99\x01\n\x07Samples\x12\x0e\n\x06series\x18\x01 \x03(\r\x12\r\n\x05stack\x18\x02 \x03(\r\x12\'\n\x04type\x18\x03 \x03(\x0e\x32\x19.fleetprof.v1.ProfileType\x12\r\n\x05value\x18\x04 \x03(\x04\x12\x10\n\x08\x63\x61ptures\x18\x05 \x03(\r\x12\x14\n\x0coffset_count\x18\x06 \x03(\r\x12\x0f\n\x07offsets\x18\x07 \x03(\r\"\x9d\x01\n\x0b\x44\x65\x66initions\x12\x0f\n\x07strings\x18\x01 \x03(\t\x12(\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x18.fleetprof.v1.FrameTable\x12(\n\x06stacks\x18\x03 \x01(\x0b\x32\x18.fleetprof.v1.StackTable\x12)\n\x06series\x18\x04 \x01(\x0b\x32\x19.fleetprof.v1.SeriesTable\"\x94\x01\n\nFrameTable\x12%\n\x04kind\x18\x01 \x03(\x0e\x32\x17.fleetprof.v1.FrameKind\x12\x10\n\x08\x66unction\x18\x02 \x03(\r\x12\x0f\n\x07mapping\x18\x03 \x03(\r\x12\x10\n\x08\x62uild_id\x18\x04 \x03(\r\x12\x0e\n\x06offset\x18\x05 \x03(\x04\x12\x0c\n\x04\x66ile\x18\x06 \x03(\r\x12\x0c\n\x04line\x18\x07 \x03(\r\"0\n\nStackTable\x12\r\n\x05\x64\x65pth\x18\x01 \x03(\r\x12\x13\n\x0b\x66rame_index\x18\x02 \x03(\r\"7\n\x0bSeriesTable\x12\x13\n\x0blabel_count\x18\x01 \x03(\r\x12\x13\n\x0blabel_index\x18\x02 \x03(\r\"?\n\x04Loss\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.fleetprof.v1.DropReason\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"Q\n\tAgentCost\x12\x0e\n\x06\x63pu_ns\x18\x01 \x01(\x04\x12\x0e\n\x06\x62pf_ns\x18\x02 \x01(\x04\x12\x11\n\trss_bytes\x18\x03 \x01(\x04\x12\x11\n\tmap_bytes\x18\x04 \x01(\x04\"\xdb\x01\n\x0cPushResponse\x12\x31\n\x06status\x18\x01 \x01(\x0e\x32!.fleetprof.v1.PushResponse.Status\x12\x16\n\x0eunknown_stacks\x18\x02 \x03(\x06\x12\x16\n\x0eunknown_series\x18\x03 \x03(\x06\"h\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_ACCEPTED\x10\x01\x12\x14\n\x10STATUS_DUPLICATE\x10\x02\x12\x1b\n\x17STATUS_NEED_DEFINITIONS\x10\x03*\x88\x01\n\x0bProfileType\x12\x1c\n\x18PROFILE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10PROFILE_TYPE_CPU\x10\x01\x12\x15\n\x11PROFILE_TYPE_RUNQ\x10\x02\x12\x17\n\x13PROFILE_TYPE_OFFCPU\x10\x03\x12\x15\n\x11PROFILE_TYPE_IDLE\x10\x04*\xe7\x01\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46RAME_KIND_NATIVE\x10\x01\x12\x15\n\x11\x46RAME_KIND_KERNEL\x10\x02\x12\x15\n\x11\x46RAME_KIND_PYTHON\x10\x03\x12\x12\n\x0e\x46RAME_KIND_JVM\x10\x04\x12\x13\n\x0f\x46RAME_KIND_NODE\x10\x05\x12\x11\n\rFRAME_KIND_GO\x10\x06\x12\x13\n\x0f\x46RAME_KIND_RUST\x10\x07\x12\x12\n\x0e\x46RAME_KIND_JIT\x10\x08\x12\x14\n\x10\x46RAME_KIND_LABEL\x10\t*\xd5\x06\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44ROP_REASON_RING_FULL\x10\x01\x12\x1f\n\x1b\x44ROP_REASON_STACK_TRUNCATED\x10\x02\x12 \n\x1c\x44ROP_REASON_STACK_UNREADABLE\x10\x03\x12\x1d\n\x19\x44ROP_REASON_SWITCH_MISSED\x10\x04\x12\x1c\n\x18\x44ROP_REASON_THREAD_STATE\x10\x05\x12\x19\n\x15\x44ROP_REASON_PERF_LOST\x10\x06\x12\x1c\n\x18\x44ROP_REASON_PROCESS_GONE\x10\x07\x12!\n\x1d\x44ROP_REASON_OBJECT_UNREADABLE\x10\x08\x12\x1c\n\x18\x44ROP_REASON_SYMBOL_LIMIT\x10\t\x12\x1d\n\x19\x44ROP_REASON_PROCESS_LIMIT\x10\n\x12\x1a\n\x16\x44ROP_REASON_QUEUE_FULL\x10\x0b\x12\x18\n\x14\x44ROP_REASON_REJECTED\x10\x0c\x12\x1d\n\x19\x44ROP_REASON_WINDOW_MISSED\x10\r\x12\x1d\n\x19\x44ROP_REASON_SPOOL_DAMAGED\x10\x0e\x12 \n\x1c\x44ROP_REASON_STACK_BROKEN_OFF\x10\x0f\x12\x1a\n\x16\x44ROP_REASON_UNWIND_NEW\x10\x10\x12\x1d\n\x19\x44ROP_REASON_UNWIND_MEMORY\x10\x11\x12!\n\x1d\x44ROP_REASON_PYTHON_UNREADABLE\x10\x12\x12\x1d\n\x19\x44ROP_REASON_RUNTIME_NAMES\x10\x13\x12\x19\n\x15\x44ROP_REASON_MALFORMED\x10\x14\x12\x19\n\x15\x44ROP_REASON_TOO_LARGE\x10\x15\x12\x17\n\x13\x44ROP_REASON_TOO_OLD\x10\x16\x12\x19\n\x15\x44ROP_REASON_IN_FUTURE\x10\x17\x12 \n\x1c\x44ROP_REASON_PROTOCOL_VERSION\x10\x18\x12\x1c\n\x18\x44ROP_REASON_SERIES_LIMIT\x10\x19\x12\x1b\n\x17\x44ROP_REASON_STACK_LIMIT\x10\x1a\x12\x1c\n\x18\x44ROP_REASON_STORE_FAILED\x10\x1b\x32N\n\rIngestService\x12=\n\x04Push\x12\x19.fleetprof.v1.PushRequest\x1a\x1a.fleetprof.v1.PushResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66leetprof/v1/ingest.proto\x12\x0c\x66leetprof.v1\"\xb1\x01\n\x0bPushRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\x06\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12$\n\x06window\x18\x05 \x01(\x0b\x32\x14.fleetprof.v1.Window\x12.\n\x0b\x64\x65\x66initions\x18\x06 \x01(\x0b\x32\x19.fleetprof.v1.Definitions\"\xdc\x02\n\x06Window\x12\x15\n\rstart_unix_ns\x18\x01 \x01(\x06\x12\x12\n\ncovered_ns\x18\x02 \x01(\x04\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x11\n\tcpu_count\x18\x04 \x01(\r\x12\x11\n\tcpu_exact\x18\x05 \x01(\x08\x12\x11\n\tperiod_ns\x18\x06 \x01(\x04\x12\x11\n\tstack_ids\x18\x07 \x03(\x06\x12\x12\n\nseries_ids\x18\x08 \x03(\x06\x12&\n\x07samples\x18\t \x01(\x0b\x32\x15.fleetprof.v1.Samples\x12\"\n\x06losses\x18\n \x03(\x0b\x32\x12.fleetprof.v1.Loss\x12%\n\x04\x63ost\x18\x0b \x01(\x0b\x32\x17.fleetprof.v1.AgentCost\x12\x15\n\rstack_numbers\x18\x0c \x03(\x11\x12\x1a\n\x12\x66irst_stack_number\x18\r \x01(\r\x12\x13\n\x0bstack_check\x18\x0e \x01(\x06\"\xae\x01\n\x07Samples\x12\x0e\n\x06series\x18\x01 \x03(\r\x12\r\n\x05stack\x18\x02 \x03(\r\x12\'\n\x04type\x18\x03 \x03(\x0e\x32\x19.fleetprof.v1.ProfileType\x12\r\n\x05value\x18\x04 \x03(\x04\x12\x10\n\x08\x63\x61ptures\x18\x05 \x03(\r\x12\x14\n\x0coffset_count\x18\x06 \x03(\r\x12\x0f\n\x07offsets\x18\x07 \x03(\r\x12\x13\n\x0bstack_steps\x18\x08 \x03(\x11\"\xe5\x01\n\x0b\x44\x65\x66initions\x12\x0f\n\x07strings\x18\x01 \x03(\t\x12(\n\x06\x66rames\x18\x02 \x01(\x0b\x32\x18.fleetprof.v1.FrameTable\x12(\n\x06stacks\x18\x03 \x01(\x0b\x32\x18.fleetprof.v1.StackTable\x12)\n\x06series\x18\x04 \x01(\x0b\x32\x19.fleetprof.v1.SeriesTable\x12\x15\n\rframe_numbers\x18\x05 \x03(\x11\x12\x1a\n\x12\x66irst_frame_number\x18\x06 \x01(\r\x12\x13\n\x0b\x66rame_check\x18\x07 \x01(\x06\"\x94\x01\n\nFrameTable\x12%\n\x04kind\x18\x01 \x03(\x0e\x32\x17.fleetprof.v1.FrameKind\x12\x10\n\x08\x66unction\x18\x02 \x03(\r\x12\x0f\n\x07mapping\x18\x03 \x03(\r\x12\x10\n\x08\x62uild_id\x18\x04 \x03(\r\x12\x0e\n\x06offset\x18\x05 \x03(\x04\x12\x0c\n\x04\x66ile\x18\x06 \x03(\r\x12\x0c\n\x04line\x18\x07 \x03(\r\"0\n\nStackTable\x12\r\n\x05\x64\x65pth\x18\x01 \x03(\r\x12\x13\n\x0b\x66rame_index\x18\x02 \x03(\r\"7\n\x0bSeriesTable\x12\x13\n\x0blabel_count\x18\x01 \x03(\r\x12\x13\n\x0blabel_index\x18\x02 \x03(\r\"?\n\x04Loss\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.fleetprof.v1.DropReason\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"Q\n\tAgentCost\x12\x0e\n\x06\x63pu_ns\x18\x01 \x01(\x04\x12\x0e\n\x06\x62pf_ns\x18\x02 \x01(\x04\x12\x11\n\trss_bytes\x18\x03 \x01(\x04\x12\x11\n\tmap_bytes\x18\x04 \x01(\x04\"\x88\x02\n\x0cPushResponse\x12\x31\n\x06status\x18\x01 \x01(\x0e\x32!.fleetprof.v1.PushResponse.Status\x12\x16\n\x0eunknown_stacks\x18\x02 \x03(\x06\x12\x16\n\x0eunknown_series\x18\x03 \x03(\x06\x12\x15\n\rknown_numbers\x18\x04 \x01(\r\x12\x14\n\x0cknown_frames\x18\x05 \x01(\r\"h\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATUS_ACCEPTED\x10\x01\x12\x14\n\x10STATUS_DUPLICATE\x10\x02\x12\x1b\n\x17STATUS_NEED_DEFINITIONS\x10\x03*\x88\x01\n\x0bProfileType\x12\x1c\n\x18PROFILE_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10PROFILE_TYPE_CPU\x10\x01\x12\x15\n\x11PROFILE_TYPE_RUNQ\x10\x02\x12\x17\n\x13PROFILE_TYPE_OFFCPU\x10\x03\x12\x15\n\x11PROFILE_TYPE_IDLE\x10\x04*\xe7\x01\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46RAME_KIND_NATIVE\x10\x01\x12\x15\n\x11\x46RAME_KIND_KERNEL\x10\x02\x12\x15\n\x11\x46RAME_KIND_PYTHON\x10\x03\x12\x12\n\x0e\x46RAME_KIND_JVM\x10\x04\x12\x13\n\x0f\x46RAME_KIND_NODE\x10\x05\x12\x11\n\rFRAME_KIND_GO\x10\x06\x12\x13\n\x0f\x46RAME_KIND_RUST\x10\x07\x12\x12\n\x0e\x46RAME_KIND_JIT\x10\x08\x12\x14\n\x10\x46RAME_KIND_LABEL\x10\t*\xd5\x06\n\nDropReason\x12\x1b\n\x17\x44ROP_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44ROP_REASON_RING_FULL\x10\x01\x12\x1f\n\x1b\x44ROP_REASON_STACK_TRUNCATED\x10\x02\x12 \n\x1c\x44ROP_REASON_STACK_UNREADABLE\x10\x03\x12\x1d\n\x19\x44ROP_REASON_SWITCH_MISSED\x10\x04\x12\x1c\n\x18\x44ROP_REASON_THREAD_STATE\x10\x05\x12\x19\n\x15\x44ROP_REASON_PERF_LOST\x10\x06\x12\x1c\n\x18\x44ROP_REASON_PROCESS_GONE\x10\x07\x12!\n\x1d\x44ROP_REASON_OBJECT_UNREADABLE\x10\x08\x12\x1c\n\x18\x44ROP_REASON_SYMBOL_LIMIT\x10\t\x12\x1d\n\x19\x44ROP_REASON_PROCESS_LIMIT\x10\n\x12\x1a\n\x16\x44ROP_REASON_QUEUE_FULL\x10\x0b\x12\x18\n\x14\x44ROP_REASON_REJECTED\x10\x0c\x12\x1d\n\x19\x44ROP_REASON_WINDOW_MISSED\x10\r\x12\x1d\n\x19\x44ROP_REASON_SPOOL_DAMAGED\x10\x0e\x12 \n\x1c\x44ROP_REASON_STACK_BROKEN_OFF\x10\x0f\x12\x1a\n\x16\x44ROP_REASON_UNWIND_NEW\x10\x10\x12\x1d\n\x19\x44ROP_REASON_UNWIND_MEMORY\x10\x11\x12!\n\x1d\x44ROP_REASON_PYTHON_UNREADABLE\x10\x12\x12\x1d\n\x19\x44ROP_REASON_RUNTIME_NAMES\x10\x13\x12\x19\n\x15\x44ROP_REASON_MALFORMED\x10\x14\x12\x19\n\x15\x44ROP_REASON_TOO_LARGE\x10\x15\x12\x17\n\x13\x44ROP_REASON_TOO_OLD\x10\x16\x12\x19\n\x15\x44ROP_REASON_IN_FUTURE\x10\x17\x12 \n\x1c\x44ROP_REASON_PROTOCOL_VERSION\x10\x18\x12\x1c\n\x18\x44ROP_REASON_SERIES_LIMIT\x10\x19\x12\x1b\n\x17\x44ROP_REASON_STACK_LIMIT\x10\x1a\x12\x1c\n\x18\x44ROP_REASON_STORE_FAILED\x10\x1b\x32N\n\rIngestService\x12=\n\x04Push\x12\x19.fleetprof.v1.PushRequest\x1a\x1a.fleetprof.v1.PushResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetprof.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROFILETYPE']._serialized_start=1447
-  _globals['_PROFILETYPE']._serialized_end=1583
-  _globals['_FRAMEKIND']._serialized_start=1586
-  _globals['_FRAMEKIND']._serialized_end=1817
-  _globals['_DROPREASON']._serialized_start=1820
-  _globals['_DROPREASON']._serialized_end=2673
+  _globals['_PROFILETYPE']._serialized_start=1657
+  _globals['_PROFILETYPE']._serialized_end=1793
+  _globals['_FRAMEKIND']._serialized_start=1796
+  _globals['_FRAMEKIND']._serialized_end=2027
+  _globals['_DROPREASON']._serialized_start=2030
+  _globals['_DROPREASON']._serialized_end=2883
   _globals['_PUSHREQUEST']._serialized_start=44
   _globals['_PUSHREQUEST']._serialized_end=221
   _globals['_WINDOW']._serialized_start=224
-  _globals['_WINDOW']._serialized_end=500
-  _globals['_SAMPLES']._serialized_start=503
-  _globals['_SAMPLES']._serialized_end=656
-  _globals['_DEFINITIONS']._serialized_start=659
-  _globals['_DEFINITIONS']._serialized_end=816
-  _globals['_FRAMETABLE']._serialized_start=819
-  _globals['_FRAMETABLE']._serialized_end=967
-  _globals['_STACKTABLE']._serialized_start=969
-  _globals['_STACKTABLE']._serialized_end=1017
-  _globals['_SERIESTABLE']._serialized_start=1019
-  _globals['_SERIESTABLE']._serialized_end=1074
-  _globals['_LOSS']._serialized_start=1076
-  _globals['_LOSS']._serialized_end=1139
-  _globals['_AGENTCOST']._serialized_start=1141
-  _globals['_AGENTCOST']._serialized_end=1222
-  _globals['_PUSHRESPONSE']._serialized_start=1225
-  _globals['_PUSHRESPONSE']._serialized_end=1444
-  _globals['_PUSHRESPONSE_STATUS']._serialized_start=1340
-  _globals['_PUSHRESPONSE_STATUS']._serialized_end=1444
-  _globals['_INGESTSERVICE']._serialized_start=2675
-  _globals['_INGESTSERVICE']._serialized_end=2753
+  _globals['_WINDOW']._serialized_end=572
+  _globals['_SAMPLES']._serialized_start=575
+  _globals['_SAMPLES']._serialized_end=749
+  _globals['_DEFINITIONS']._serialized_start=752
+  _globals['_DEFINITIONS']._serialized_end=981
+  _globals['_FRAMETABLE']._serialized_start=984
+  _globals['_FRAMETABLE']._serialized_end=1132
+  _globals['_STACKTABLE']._serialized_start=1134
+  _globals['_STACKTABLE']._serialized_end=1182
+  _globals['_SERIESTABLE']._serialized_start=1184
+  _globals['_SERIESTABLE']._serialized_end=1239
+  _globals['_LOSS']._serialized_start=1241
+  _globals['_LOSS']._serialized_end=1304
+  _globals['_AGENTCOST']._serialized_start=1306
+  _globals['_AGENTCOST']._serialized_end=1387
+  _globals['_PUSHRESPONSE']._serialized_start=1390
+  _globals['_PUSHRESPONSE']._serialized_end=1654
+  _globals['_PUSHRESPONSE_STATUS']._serialized_start=1550
+  _globals['_PUSHRESPONSE_STATUS']._serialized_end=1654
+  _globals['_INGESTSERVICE']._serialized_start=2885
+  _globals['_INGESTSERVICE']._serialized_end=2963
 # @@protoc_insertion_point(module_scope)

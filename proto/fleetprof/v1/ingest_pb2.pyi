@@ -119,7 +119,7 @@ class PushRequest(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., agent_id: _Optional[str] = ..., run_id: _Optional[int] = ..., sequence: _Optional[int] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., definitions: _Optional[_Union[Definitions, _Mapping]] = ...) -> None: ...
 
 class Window(_message.Message):
-    __slots__ = ("start_unix_ns", "covered_ns", "host", "cpu_count", "cpu_exact", "period_ns", "stack_ids", "series_ids", "samples", "losses", "cost")
+    __slots__ = ("start_unix_ns", "covered_ns", "host", "cpu_count", "cpu_exact", "period_ns", "stack_ids", "series_ids", "samples", "losses", "cost", "stack_numbers", "first_stack_number", "stack_check")
     START_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     COVERED_NS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +131,9 @@ class Window(_message.Message):
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    STACK_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STACK_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STACK_CHECK_FIELD_NUMBER: _ClassVar[int]
     start_unix_ns: int
     covered_ns: int
     host: str
@@ -142,10 +145,13 @@ class Window(_message.Message):
     samples: Samples
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     cost: AgentCost
-    def __init__(self, start_unix_ns: _Optional[int] = ..., covered_ns: _Optional[int] = ..., host: _Optional[str] = ..., cpu_count: _Optional[int] = ..., cpu_exact: bool = ..., period_ns: _Optional[int] = ..., stack_ids: _Optional[_Iterable[int]] = ..., series_ids: _Optional[_Iterable[int]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., cost: _Optional[_Union[AgentCost, _Mapping]] = ...) -> None: ...
+    stack_numbers: _containers.RepeatedScalarFieldContainer[int]
+    first_stack_number: int
+    stack_check: int
+    def __init__(self, start_unix_ns: _Optional[int] = ..., covered_ns: _Optional[int] = ..., host: _Optional[str] = ..., cpu_count: _Optional[int] = ..., cpu_exact: bool = ..., period_ns: _Optional[int] = ..., stack_ids: _Optional[_Iterable[int]] = ..., series_ids: _Optional[_Iterable[int]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., cost: _Optional[_Union[AgentCost, _Mapping]] = ..., stack_numbers: _Optional[_Iterable[int]] = ..., first_stack_number: _Optional[int] = ..., stack_check: _Optional[int] = ...) -> None: ...
 
 class Samples(_message.Message):
-    __slots__ = ("series", "stack", "type", "value", "captures", "offset_count", "offsets")
+    __slots__ = ("series", "stack", "type", "value", "captures", "offset_count", "offsets", "stack_steps")
     SERIES_FIELD_NUMBER: _ClassVar[int]
     STACK_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +159,7 @@ class Samples(_message.Message):
     CAPTURES_FIELD_NUMBER: _ClassVar[int]
     OFFSET_COUNT_FIELD_NUMBER: _ClassVar[int]
     OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    STACK_STEPS_FIELD_NUMBER: _ClassVar[int]
     series: _containers.RepeatedScalarFieldContainer[int]
     stack: _containers.RepeatedScalarFieldContainer[int]
     type: _containers.RepeatedScalarFieldContainer[ProfileType]
@@ -160,19 +167,26 @@ class Samples(_message.Message):
     captures: _containers.RepeatedScalarFieldContainer[int]
     offset_count: _containers.RepeatedScalarFieldContainer[int]
     offsets: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, series: _Optional[_Iterable[int]] = ..., stack: _Optional[_Iterable[int]] = ..., type: _Optional[_Iterable[_Union[ProfileType, str]]] = ..., value: _Optional[_Iterable[int]] = ..., captures: _Optional[_Iterable[int]] = ..., offset_count: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ...) -> None: ...
+    stack_steps: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, series: _Optional[_Iterable[int]] = ..., stack: _Optional[_Iterable[int]] = ..., type: _Optional[_Iterable[_Union[ProfileType, str]]] = ..., value: _Optional[_Iterable[int]] = ..., captures: _Optional[_Iterable[int]] = ..., offset_count: _Optional[_Iterable[int]] = ..., offsets: _Optional[_Iterable[int]] = ..., stack_steps: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Definitions(_message.Message):
-    __slots__ = ("strings", "frames", "stacks", "series")
+    __slots__ = ("strings", "frames", "stacks", "series", "frame_numbers", "first_frame_number", "frame_check")
     STRINGS_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     STACKS_FIELD_NUMBER: _ClassVar[int]
     SERIES_FIELD_NUMBER: _ClassVar[int]
+    FRAME_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FRAME_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    FRAME_CHECK_FIELD_NUMBER: _ClassVar[int]
     strings: _containers.RepeatedScalarFieldContainer[str]
     frames: FrameTable
     stacks: StackTable
     series: SeriesTable
-    def __init__(self, strings: _Optional[_Iterable[str]] = ..., frames: _Optional[_Union[FrameTable, _Mapping]] = ..., stacks: _Optional[_Union[StackTable, _Mapping]] = ..., series: _Optional[_Union[SeriesTable, _Mapping]] = ...) -> None: ...
+    frame_numbers: _containers.RepeatedScalarFieldContainer[int]
+    first_frame_number: int
+    frame_check: int
+    def __init__(self, strings: _Optional[_Iterable[str]] = ..., frames: _Optional[_Union[FrameTable, _Mapping]] = ..., stacks: _Optional[_Union[StackTable, _Mapping]] = ..., series: _Optional[_Union[SeriesTable, _Mapping]] = ..., frame_numbers: _Optional[_Iterable[int]] = ..., first_frame_number: _Optional[int] = ..., frame_check: _Optional[int] = ...) -> None: ...
 
 class FrameTable(_message.Message):
     __slots__ = ("kind", "function", "mapping", "build_id", "offset", "file", "line")
@@ -229,7 +243,7 @@ class AgentCost(_message.Message):
     def __init__(self, cpu_ns: _Optional[int] = ..., bpf_ns: _Optional[int] = ..., rss_bytes: _Optional[int] = ..., map_bytes: _Optional[int] = ...) -> None: ...
 
 class PushResponse(_message.Message):
-    __slots__ = ("status", "unknown_stacks", "unknown_series")
+    __slots__ = ("status", "unknown_stacks", "unknown_series", "known_numbers", "known_frames")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[PushResponse.Status]
@@ -243,7 +257,11 @@ class PushResponse(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_STACKS_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_SERIES_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FRAMES_FIELD_NUMBER: _ClassVar[int]
     status: PushResponse.Status
     unknown_stacks: _containers.RepeatedScalarFieldContainer[int]
     unknown_series: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, status: _Optional[_Union[PushResponse.Status, str]] = ..., unknown_stacks: _Optional[_Iterable[int]] = ..., unknown_series: _Optional[_Iterable[int]] = ...) -> None: ...
+    known_numbers: int
+    known_frames: int
+    def __init__(self, status: _Optional[_Union[PushResponse.Status, str]] = ..., unknown_stacks: _Optional[_Iterable[int]] = ..., unknown_series: _Optional[_Iterable[int]] = ..., known_numbers: _Optional[int] = ..., known_frames: _Optional[int] = ...) -> None: ...
