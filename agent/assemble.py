@@ -9,10 +9,13 @@ from typing import Any, Self
 from agent.backends.interface import Backend
 from agent.backends.probe import choose
 from agent.config import AgentConfig
+from agent.cpython.python_frames import PythonFrames
+from agent.cpython.symbols import PythonSymbols
 from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
 from agent.object_files import ObjectFiles
 from agent.pipeline import Parts
 from agent.processes import ProcessTable
+from agent.resolve import Symbols
 from agent.scope import scope_of
 from agent.symbolize.symbolizer import Symbolizer
 from agent.unwind.objects import TableBuilder
@@ -48,7 +51,7 @@ class Assembly(AbstractContextManager["Assembly"]):
         self.parts = Parts(
             backend=self._backend,
             processes=self._processes,
-            symbols=Symbolizer(files, config.symbol_memory_bytes),
+            symbols=_symbols(Symbolizer(files, config.symbol_memory_bytes), self._unwinder),
             identifier=identifier,
             host_labels=identifier.host_labels(),
             cpu_count=os.cpu_count() or 1,
@@ -72,4 +75,12 @@ def _unwinder(config: AgentConfig, backend: Backend, files: ObjectFiles) -> Unwi
     if backend.unwind_tables is None:
         return None
     builder = TableBuilder(TableFiles(config.state_dir / "unwind"))
-    return Unwinder(backend.unwind_tables, files, builder, config.unwind_memory_bytes)
+    python = backend.unwind_tables.python
+    frames = PythonFrames(python, files) if python else None
+    return Unwinder(backend.unwind_tables, files, builder, config.unwind_memory_bytes, frames)
+
+
+def _symbols(native: Symbolizer, unwinder: Unwinder | None) -> Symbols:
+    if unwinder is None or unwinder.python is None:
+        return native
+    return PythonSymbols(native, unwinder.python)

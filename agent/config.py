@@ -91,6 +91,10 @@ TABLE = (
         minimum=1 << 20, maximum=16 << 30,
     ),
     Setting(
+        "python", STR, "auto", "Show Python functions in place of the interpreter's, where stacks are unwound.",
+        choices=("auto", "off"),
+    ),
+    Setting(
         "scope", STR, HOST, "Which processes: all, or those in the agent's own network namespace.",
         choices=SCOPES,
     ),
@@ -151,6 +155,7 @@ class AgentConfig:
     wait_stacks_per_second: int
     unwind: str
     unwind_memory_bytes: int
+    python: str
     scope: str
     host: str
     environment: str
@@ -182,5 +187,6 @@ class AgentConfig:
             sched=self.sched,
             wait_stacks_per_second=self.wait_stacks_per_second,
             unwind=self.unwind,
+            python=self.python,
             **others,
         )

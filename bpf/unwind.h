@@ -7,6 +7,7 @@
 #define FLEETPROF_UNWIND_H
 
 #include "capture.h"
+#include "cpython.h"
 #include "unwind_registers.h"
 #include "unwind_tables.h"
 
@@ -15,16 +16,35 @@
 
 const volatile __u32 unwind_depth = FP_MAX_USER_DEPTH;
 
+/* How far a walk has come. It lies in a map, whose values the verifier takes as unknown, and not on the stack, where it
+ * would follow each of them from frame to frame. */
 struct walk {
-	struct fp_capture *capture;
 	struct registers now;
 	/* The mapping that was found last. */
 	__u64 start, end, base;
+	__u64 time_ns;
 	__u32 table;
 	__u32 first, count; /* the process's mappings */
-	__u32 depth;
-	__u8 exact; /* `now.ip` was interrupted; else it is a return address, one behind the call */
-	__u8 why;   /* enum fp_end */
+	__u32 length;	    /* words in capture->addrs */
+	__u8 exact;	    /* `now.ip` was interrupted; else it is a return address, one behind the call */
+	__u8 caller;	    /* the frame called another one, it is not the leaf */
+	__u8 copying;	    /* a group's Python frames are being copied */
+	__u8 why;	    /* enum fp_end */
+	struct fp_python_stack python;
+};
+
+/* 9,208 bytes for each possible CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct walk);
+} unwind_walks SEC(".maps");
+
+/* What one turn of the walk's loop is given. */
+struct turn {
+	struct walk *walk;
+	struct fp_capture *capture;
 };
 
 static __always_inline bool read_word(__u64 *value, __u64 addr)
@@ -59,7 +79,7 @@ static __always_inline bool find_mapping(struct walk *walk, __u64 addr)
 	walk->table = mapping->table;
 	__u64 *used = bpf_map_lookup_elem(&unwind_used, &walk->table);
 	if (used)
-		*used = walk->capture->time_ns >> 30;
+		*used = walk->time_ns >> 30;
 	return true;
 }
 
@@ -172,7 +192,7 @@ static const struct fp_rule signal_frame;
 static __always_inline long by_frame_pointer(struct walk *walk)
 {
 	__u64 record[2], fp = walk->now.fp;
-	if (!fp && walk->depth > 1) {
+	if (!fp && walk->caller) {
 		walk->why = FP_END_ROOT; /* the ABI's mark of the outermost frame */
 		return 1;
 	}
@@ -180,7 +200,7 @@ static __always_inline long by_frame_pointer(struct walk *walk)
 		walk->why = FP_END_NO_TABLE;
 	if ((fp & 7) || bpf_probe_read_user(record, sizeof(record), (void *)fp))
 		return 1;
-	if (!record[1] && walk->depth > 1) {
+	if (!record[1] && walk->caller) {
 		walk->why = FP_END_ROOT;
 		return 1;
 	}
@@ -213,7 +233,7 @@ static __always_inline bool frame_address(struct walk *walk, const struct fp_rul
 	case FP_CFA_THIRD: *cfa = now->third + offset; return true;
 	case FP_CFA_PLT: *cfa = now->sp + 8 + ((now->ip & 15) >= (__u64)offset ? 8 : 0); return true;
 	case FP_CFA_SIGNAL: return read_word(cfa, now->sp + offset);
-	case FP_CFA_REG: return walk->depth == 1 && scratch_register(now, rule->extra, cfa) && (*cfa += offset);
+	case FP_CFA_REG: return !walk->caller && scratch_register(now, rule->extra, cfa) && (*cfa += offset);
 	case FP_CFA_AT_FP:
 	case FP_CFA_AT_SP:
 		if (!read_word(cfa, (rule->cfa == FP_CFA_AT_FP ? now->fp : now->sp) + offset))
@@ -269,7 +289,7 @@ static __always_inline long by_rule(struct walk *walk, const struct fp_rule *rul
 	walk->why = FP_END_UNREADABLE;
 	/* A stack grows downwards, so each caller lies above; a signal may have changed the stack. */
 	if (cfa <= walk->now.sp && rule->cfa != FP_CFA_SIGNAL)
-		if (walk->depth > 1 || cfa != walk->now.sp)
+		if (walk->caller || cfa != walk->now.sp)
 			return 1;
 	if (!restore(walk, cfa, rule->fp, rule->fp_offset, &fp) ||
 	    !restore(walk, cfa, rule->third, rule->third_offset, &third) ||
@@ -288,14 +308,9 @@ static __always_inline long by_rule(struct walk *walk, const struct fp_rule *rul
 	return 0;
 }
 
-/* Records a frame and goes to its caller. */
-static long walk_frame(__u32 i, struct walk *walk)
+/* Goes to the caller. Returns whether the walk is over. */
+static __always_inline long step(struct walk *walk)
 {
-	if (i >= FP_MAX_USER_DEPTH)
-		return 1;
-	/* Who reads a stack takes one from all addresses but the first: an interrupted one gets it beforehand. */
-	walk->capture->addrs[i] = walk->now.ip + (i && walk->exact);
-	walk->depth = i + 1;
 	__u64 addr = walk->now.ip - !walk->exact;
 	walk->why = FP_END_UNKNOWN;
 	struct fp_rule *rule = NULL;
@@ -305,7 +320,7 @@ static long walk_frame(__u32 i, struct walk *walk)
 		walk->why = FP_END_NEW;
 	/* A leaf outside of all mappings: they are those of the program before an exec, or a library or a JIT's memory
 	 * is new. The kernel's own walk believes every frame pointer. */
-	if (walk->why == FP_END_NEW && i == 0 && !rule)
+	if (walk->why == FP_END_NEW && !walk->caller && !rule)
 		return 1;
 	if (rule && rule->cfa != FP_CFA_NONE)
 		return by_rule(walk, rule);
@@ -314,33 +329,100 @@ static long walk_frame(__u32 i, struct walk *walk)
 	return by_frame_pointer(walk);
 }
 
+/* Whether the frame at `ip`, whose part of the stack is [sp, walk->now.sp), is the loop that runs the next group of
+ * Python frames. */
+static __always_inline bool runs_python(struct walk *walk, __u64 ip, __u64 sp)
+{
+	struct fp_python_stack *python = &walk->python;
+	if (python->at >= python->group)
+		return false;
+	if (python->by_code)
+		return ip - python->loop_start < python->loop_end - python->loop_start;
+	__u64 mark = python->words[python->at & (FP_PYTHON_WORDS - 1)];
+	return walk->now.sp > sp && mark - sp < walk->now.sp - sp;
+}
+
+/* Copies the next Python frame to `to`. Returns how many that were: none at the end of the group. */
+static __always_inline __u32 copy_python(struct walk *walk, __u64 *to)
+{
+	struct fp_python_stack *python = &walk->python;
+	__u64 word = python->words[python->at & (FP_PYTHON_WORDS - 1)];
+	if (python->at >= python->group || !(word >> 63)) {
+		walk->copying = 0;
+		return 0;
+	}
+	*to = word;
+	python->at++;
+	return 1;
+}
+
+/* Records a frame and goes to its caller. Python frames take the place of the loop that runs them. */
+static long walk_frame(__u32 i, struct turn *turn)
+{
+	struct walk *walk = turn->walk;
+	__u32 at = walk->length;
+	if (at >= unwind_depth || at >= FP_MAX_USER_DEPTH)
+		return 1;
+	if (walk->copying) {
+		walk->length = at + copy_python(walk, &turn->capture->addrs[at]);
+		return 0;
+	}
+	__u64 ip = walk->now.ip, sp = walk->now.sp;
+	/* Who reads a stack takes one from all addresses but the first: an interrupted one gets it beforehand. */
+	turn->capture->addrs[at] = ip + (at && walk->exact);
+	walk->length = at + 1;
+	if (step(walk))
+		return 1;
+	walk->caller = 1;
+	if (python_frames && runs_python(walk, ip, sp)) {
+		walk->length = at;
+		walk->python.at++;
+		walk->copying = 1;
+	}
+	return 0;
+}
+
 /* Walks the user stack of the current thread into capture->addrs and returns its depth; 0 where there are no tables
  * for it, or no registers to begin from. `capture->user_end` says why the walk ended. */
 static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct fp_capture *capture)
 {
-	__u32 pid = capture->pid;
-	struct fp_process *process = bpf_map_lookup_elem(&unwind_processes, &pid);
-	struct walk walk = { .capture = capture, .exact = 1 };
-	if (!user_registers(ctx, &walk.now))
+	__u32 pid = capture->pid, zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&unwind_walks, &zero);
+	if (!walk)
 		return 0;
+	/* The registers that are known only where user code was interrupted. */
+	walk->now.scratch[0] = walk->now.scratch[1] = walk->now.scratch[2] = 0;
+	if (!user_registers(ctx, &walk->now))
+		return 0;
+	struct fp_process *process = bpf_map_lookup_elem(&unwind_processes, &pid);
 	if (!process) {
 		capture->user_end = FP_END_NEW;
 		return 0;
 	}
-	walk.first = process->first;
-	walk.count = process->count;
-	bpf_loop(unwind_depth, walk_frame, &walk, 0);
-	if (walk.why == FP_END_NEW) {
+	walk->start = walk->end = 0;
+	walk->time_ns = capture->time_ns;
+	walk->first = process->first;
+	walk->count = process->count;
+	walk->length = 0;
+	walk->exact = 1;
+	walk->caller = walk->copying = 0;
+	walk->why = FP_END_UNKNOWN;
+	if (python_frames)
+		read_python(&walk->python, pid);
+	struct turn turn = { .walk = walk, .capture = capture };
+	bpf_loop(4 * FP_MAX_USER_DEPTH, walk_frame, &turn, 0);
+	__u8 why = walk->why;
+	if (why == FP_END_NEW) {
 		/* Part of the code is not known yet. The kernel's walk gets further, since it believes anything. */
 		capture->user_end = FP_END_NEW;
 		return 0;
 	}
-	if (walk.why == FP_END_UNKNOWN) {
-		walk.why = FP_END_DEPTH;
+	if (why == FP_END_UNKNOWN) {
+		why = FP_END_DEPTH;
 		capture->truncated = 1;
 	}
-	capture->user_end = walk.why;
-	return walk.depth;
+	capture->user_end = why;
+	return walk->length;
 }
 
 #endif

@@ -34,7 +34,7 @@ class CoreBackend:
             self._object, missing = _load(settings, options)
             undo.enter_context(self._object)
             if "unwind_tables" in self._object.maps:
-                self.unwind_tables = KernelTables(self._object)
+                self.unwind_tables = KernelTables(self._object, options.python != "off")
                 undo.callback(self.unwind_tables.close)
             self.unavailable = missing + self._start_sched(options)
             if self._sched:
@@ -104,7 +104,7 @@ def _load(settings: CpuSettings, options: BackendOptions) -> tuple[BpfObject, tu
         # The kernel's own limit on depth is for its walk, not for ours.
         depth = MAX_USER_DEPTH if options.max_depth >= MAX_DEPTH else options.max_depth
         try:
-            unwinding = constants | {"unwind_depth": depth}
+            unwinding = constants | {"unwind_depth": depth, "python_frames": int(options.python != "off")}
             return BpfObject(OBJECTS / "cpu_unwind.bpf.o", None, unwinding, entries | MAP_ENTRIES), ()
         except UnavailableError as error:
             missing = (Unavailable("unwind", f"stacks follow frame pointers only: {error.message}"),)

@@ -20,6 +20,8 @@ class BackendOptions:
     max_depth: int = 127
     unwind: str = "off"
     """"auto": unwind user stacks by tables where the kernel allows it."""
+    python: str = "auto"
+    """"auto": Python functions in place of the interpreter's frames, where stacks are unwound."""
     only_pids: tuple[int, ...] = ()
     """Keep only samples of these processes (all when empty)."""
 

@@ -8,6 +8,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from agent.cpython.kernel_python import MAP_ENTRIES as PYTHON_MAP_ENTRIES
+from agent.cpython.kernel_python import KernelPython
 from agent.libbpf import BpfObject, create_inner_array, remove_key, set_value
 from agent.samples import U64
 from agent.unwind.layout import LINE_BYTES
@@ -25,14 +27,18 @@ MAPPING = np.dtype([("start", "<u8"), ("end", "<u8"), ("base", "<u8"), ("table",
 
 Mappings = npt.NDArray[np.void]
 
-MAP_ENTRIES = {"unwind_processes": MAX_PROCESSES, "unwind_mappings": MAX_MAPPINGS}
+MAP_ENTRIES = {"unwind_processes": MAX_PROCESSES, "unwind_mappings": MAX_MAPPINGS, **PYTHON_MAP_ENTRIES}
 """Sizes that the object is loaded with."""
 
 
 class KernelTables:
-    """The maps of a loaded cpu_unwind.bpf.o. They are the object's: free it, and they are gone."""
+    """The maps of a loaded cpu_unwind.bpf.o. They are the object's: free it, and they are gone.
 
-    def __init__(self, loaded: BpfObject) -> None:
+    `python`: those for Python frames, None where these are not wanted.
+    """
+
+    def __init__(self, loaded: BpfObject, python: bool = False) -> None:
+        self.python = KernelPython(loaded) if python else None
         self._generation = loaded.variable("unwind_generation").view(np.uint32)
         self._tables_fd = loaded.map_fd("unwind_tables")
         self._processes_fd = loaded.map_fd("unwind_processes")

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from agent.cpython.python_frames import PythonFrames
 from agent.libbpf import BpfError
 from agent.process import Mapping, Process
 from agent.symbolize.vdso import MAPPING as VDSO
@@ -85,6 +86,8 @@ class Unwinder:
     files: Files
     builder: TableBuilder
     limit_bytes: int
+    python: PythonFrames | None = None
+    """Follows the same processes for their Python frames, where these are wanted."""
     _objects: dict[FileKey, ObjectCode] = field(default_factory=dict)
     _tables: dict[str, Table] = field(default_factory=dict)
     _followed: dict[int, _Followed] = field(default_factory=dict)
@@ -102,11 +105,15 @@ class Unwinder:
             return
         self._new += 1
         self._publish(process)
+        if self.python is not None:
+            self.python.follow(process)
 
     def turn(self) -> None:
         """Load what was built since the last call. Call about once a second."""
         self._new = 0
         self.kernel.settle()
+        if self.python is not None:
+            self.python.learn()
         self.load_built()
 
     @property
@@ -144,6 +151,8 @@ class Unwinder:
     def close(self) -> None:
         """End the builder; safe to call twice."""
         self.builder.close()
+        if self.python is not None:
+            self.python.close()
         self.kernel.close()
 
     def _take(self, built: Built) -> list[ObjectCode]:
@@ -242,6 +251,8 @@ class Unwinder:
     def _forget(self, pid: int) -> None:
         self.kernel.remove_process(pid)
         self._release(self._followed.pop(pid).layout)
+        if self.python is not None:
+            self.python.forget(pid)
 
     def _rows(self, mappings: list[Mapping]) -> tuple[np.ndarray, frozenset[ObjectCode]]:
         """Mappings as the kernel wants them, and the objects behind them."""

@@ -5,18 +5,23 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from agent.backends.core import CoreBackend
 from agent.backends.interface import BackendOptions
+from agent.cpython.python_frames import PythonFrames
+from agent.cpython.symbols import PythonSymbols
 from agent.object_files import ObjectFiles
 from agent.processes import ProcessTable
+from agent.resolve import Resolver, Symbols
 from agent.samples import Captures, UserEnd, concat
 from agent.symbolize.symbolizer import Symbolizer
 from agent.unwind.objects import TableBuilder
 from agent.unwind.table_files import TableFiles
 from agent.unwind.unwinder import Unwinder
+from fleetprof.frames import Frame
 from fleetprof.losses import Losses
 from tests.kernel.cpu_load import cpu_ns, poll, rows_of, stack
 
@@ -32,8 +37,11 @@ class Unwinding:
         self.backend = CoreBackend(options)
         assert self.backend.unwind_tables, self.backend.unavailable
         builder = TableBuilder(TableFiles(folder))
-        self.unwinder = Unwinder(self.backend.unwind_tables, self._files, builder, limit_bytes)
-        self._symbols = Symbolizer(self._files)
+        kernel = self.backend.unwind_tables.python
+        python = PythonFrames(kernel, self._files) if kernel else None
+        self.unwinder = Unwinder(self.backend.unwind_tables, self._files, builder, limit_bytes, python)
+        native = Symbolizer(self._files)
+        self._symbols: Symbols = PythonSymbols(native, python) if python else native
         self.losses = Losses()
 
     def follow(self, pid: int) -> None:
@@ -71,6 +79,14 @@ class Unwinding:
         assert process
         return [frame.function or frame.mapping for frame in self._symbols.user_frames(process, addrs)]
 
+    def stacks(self, captures: Captures) -> list[list[Frame]]:
+        """The frames of each row, leaf first, as they are sent to the collector."""
+        resolver = Resolver(self._symbols)
+        owners = [self.processes.find(pid, 0) for pid in captures.pid.tolist()]
+        rows = resolver.resolve(captures, owners)
+        self.losses.update(self._symbols.take_losses())
+        return [[resolver.frames[number] for number in ids] for ids in rows]
+
     def close(self) -> None:
         self.unwinder.close()
         self.backend.close()
@@ -78,8 +94,9 @@ class Unwinding:
 
 
 @contextmanager
-def unwinding(folder: Path, limit_bytes: int = 64 << 20, **options: int) -> Iterator[Unwinding]:
-    wanted = BackendOptions(sched=False, unwind="auto", **({"frequency_hz": FREQUENCY_HZ} | options))
+def unwinding(folder: Path, limit_bytes: int = 64 << 20, **options: Any) -> Iterator[Unwinding]:
+    defaults: dict[str, Any] = {"sched": False, "unwind": "auto", "frequency_hz": FREQUENCY_HZ}
+    wanted = BackendOptions(**(defaults | options))
     made = Unwinding(folder, limit_bytes, wanted)
     try:
         yield made
