@@ -14,6 +14,7 @@ from collector.alerts.rule_file import load_rules
 from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certificates
 from collector.collector import JOURNAL, Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
+from collector.debuginfo.commands import add_debuginfo_options, run_debuginfo
 from collector.ingest.journal import Journal
 from collector.ingest.writer import finish
 from collector.store.consistency import differences
@@ -61,11 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     migration.set_defaults(command=_migrate)
     check = commands.add_parser("check", help="Compare the roll-ups with the samples.")
     check.set_defaults(command=_check)
+    debuginfo = commands.add_parser("debuginfo", help="Keep debug files, which name frames without a name.")
+    debug_actions = add_debuginfo_options(debuginfo)
+    for action in debug_actions:
+        action.set_defaults(command=run_debuginfo)
     tokens = commands.add_parser("token", help="Make, list and revoke tokens.")
     actions = add_token_options(tokens)
     for action in actions:
         action.set_defaults(command=lambda options, config: run_token(options, config.data))
-    for command in (run, migration, check, _add_rules(commands), *actions):
+    for command in (*debug_actions, run, migration, check, _add_rules(commands), *actions):
         add_flags(command, TABLE)
     _add_certificates(commands)
     return parser

@@ -11,6 +11,7 @@ from collector.agents.registry import AgentRegistry
 from collector.agents.service import AgentService
 from collector.alerts.database import wanted
 from collector.config import CollectorConfig
+from collector.debuginfo.assemble import DebugInfo
 from collector.exposure import push_exposure
 from collector.ingest.committer import Committer
 from collector.ingest.journal import Journal
@@ -74,6 +75,7 @@ class Collector:
         self._server: Running | None = None
         self._retention: RetentionJob | None = None
         self._disk: DiskGuard | None = None
+        self._debuginfo: DebugInfo | None = None
         try:
             if not self.store.own(collector_id(config.data), config.standby, stopping):
                 set_aside(config.data / JOURNAL)
@@ -150,6 +152,7 @@ class Collector:
             heard=registry.window,
             account=guard.account if guard else nothing,
         )
+        self._debuginfo = DebugInfo(config, self.store, self.metrics)
         self._receivers = Receivers(pipeline.unheard().push, self.store, self.ledger, limits)
         self._metrics_server = self._serve_metrics(registry)
         self._server = serve(
@@ -162,6 +165,7 @@ class Collector:
             local and self.certificates is not None,
             self._receivers.grpc,
             guard.interceptors() if guard else (),
+            self._debuginfo.service,
         )
         self._keeper = AgentKeeper(self.store, registry)
         days = retention_days(config.retention_samples_days, config.retention_rollups_days)
@@ -208,6 +212,8 @@ class Collector:
         clean = True
         if self._server:
             self._server.stop(grace_s)
+        if self._debuginfo:
+            self._debuginfo.stop()
         if self.alerts:
             self.alerts.stop(grace_s)
         if self._keeper:

@@ -90,6 +90,15 @@ TABLE = (
         minimum=0, maximum=90,
     ),
     Setting(
+        "debuginfo_size", BYTES, "10 GiB",
+        "Most disk for debug files (fleetprof-collector debuginfo); the least recently used gives way. 0: none.",
+        minimum=0, maximum=1 << 50,
+    ),
+    Setting(
+        "debuginfo_memory", BYTES, "1 GiB", "Most memory for reading one debug file.",
+        minimum=256 << 20, maximum=1 << 40,
+    ),
+    Setting(
         "message_limit", BYTES, "16 MiB", "Largest request taken.", minimum=1 << 20, maximum=1 << 30,
     ),
     Setting("alert_rules", OPTIONAL_PATH, "", "File of alert rules, or folder of *.toml files."),
@@ -125,6 +134,8 @@ class CollectorConfig:
     retention_rollups_days: int
     disk_free_bytes: int
     disk_free_percent: float
+    debuginfo_size_bytes: int
+    debuginfo_memory_bytes: int
     message_limit_bytes: int
     alert_rules: Path | None
     alert_interval_s: float

@@ -10,6 +10,8 @@ from grpc_reflection.v1alpha import reflection
 
 from collector.agents.service import AgentService
 from collector.come_later import abort_for_now
+from collector.debuginfo.service import NAME as DEBUGINFO_SERVICE
+from collector.debuginfo.service import DebugInfoService
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Later, Refused
 from collector.metrics import PushMetrics
@@ -19,7 +21,7 @@ from collector.receivers.grpc_services import SERVICES as FOREIGN_SERVICES
 from collector.server_tls import ServerCertificates
 from fleetprof.errors import UnavailableError
 from fleetprof.setting_kinds import Address
-from fleetprof.v1 import agent_pb2, agent_pb2_grpc, ingest_pb2
+from fleetprof.v1 import agent_pb2, agent_pb2_grpc, debuginfo_pb2_grpc, ingest_pb2
 
 SERVICE = "fleetprof.v1.IngestService"
 AGENT_SERVICE = agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name
@@ -62,6 +64,7 @@ def serve(
     local: bool = False,
     foreign: Sequence[grpc.GenericRpcHandler] = (),
     interceptors: Sequence[grpc.ServerInterceptor] = (),
+    debuginfo: DebugInfoService | None = None,
 ) -> Running:
     """Listen at `address` (port 0: any free one), with TLS where there are `certificates`.
 
@@ -90,6 +93,9 @@ def serve(
     if agents:
         agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)  # type: ignore[no-untyped-call]
         served.append(AGENT_SERVICE)
+    if debuginfo:
+        debuginfo_pb2_grpc.add_DebugInfoServiceServicer_to_server(debuginfo, server)  # type: ignore[no-untyped-call]
+        served.append(DEBUGINFO_SERVICE)
     names = (*served, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     port = _bind(server, address, certificates)

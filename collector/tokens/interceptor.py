@@ -10,10 +10,13 @@ from grpc_reflection.v1alpha import reflection
 
 from collector.tokens.gate import CURRENT, Gate, NotAllowed
 from collector.tokens.token import Scope, Token
+from fleetprof.v1 import debuginfo_pb2
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OPEN = (f"/{_HEALTH}/", f"/{reflection.SERVICE_NAME}/")
 """Methods that need none: they tell nothing about what is stored, and load balancers ask the first."""
+ADMIN = (f"/{debuginfo_pb2.DESCRIPTOR.services_by_name['DebugInfoService'].full_name}/",)
+"""Methods that change what everybody sees."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 _Continuation = Callable[[grpc.HandlerCallDetails], _Handler]
@@ -21,7 +24,7 @@ _Call = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class TokenInterceptor(grpc.ServerInterceptor):
-    """Everything but OPEN needs scope ingest: that is what the gRPC port is for."""
+    """Everything but OPEN and ADMIN needs scope ingest: that is what the gRPC port is for."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -34,7 +37,8 @@ class TokenInterceptor(grpc.ServerInterceptor):
         metadata: Any = details.invocation_metadata
         header = next((value for key, value in metadata if key == "authorization"), None)
         try:
-            token = self._gate.judge(header, Scope.INGEST)
+            needed = Scope.ADMIN if details.method.startswith(ADMIN) else Scope.INGEST
+            token = self._gate.judge(header, needed)
         except NotAllowed as refused:
             return self._refusing(refused)
         if handler.unary_unary is None:

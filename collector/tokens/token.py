@@ -26,7 +26,7 @@ class Scope(StrEnum):
     READ = "read"
     """To see pages and ask the API."""
     ADMIN = "admin"
-    """To change things (silences, baselines), and all of the above."""
+    """To change things (silences, baselines, debug files), and all of the above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Debug information by build id, and the names that frames without one gain from it."""
