@@ -12,6 +12,7 @@ from agent.config import AgentConfig
 from agent.cpython.python_frames import PythonFrames
 from agent.cpython.symbols import PythonSymbols
 from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
+from agent.jvm.refresh import JvmMaps
 from agent.object_files import ObjectFiles
 from agent.pipeline import Parts
 from agent.processes import ProcessTable
@@ -47,16 +48,19 @@ class Assembly(AbstractContextManager["Assembly"]):
         self._unwinder = _unwinder(config, self._backend, files)
         if self._unwinder:
             self._processes.on_exec = self._unwinder.follow
+        self._java = JvmMaps(config.symbol_memory_bytes // 4) if config.java_names else None
+        native = Symbolizer(files, config.symbol_memory_bytes, asked=self._java)
         identifier = Identifier(config.identity())
         self.parts = Parts(
             backend=self._backend,
             processes=self._processes,
-            symbols=_symbols(Symbolizer(files, config.symbol_memory_bytes), self._unwinder),
+            symbols=_symbols(native, self._unwinder),
             identifier=identifier,
             host_labels=identifier.host_labels(),
             cpu_count=os.cpu_count() or 1,
             scope=scope_of(config.scope),
             unwinder=self._unwinder,
+            java=self._java,
         )
 
     def __enter__(self) -> Self:
@@ -65,6 +69,8 @@ class Assembly(AbstractContextManager["Assembly"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        if self._java:
+            self._java.close()
         if self._unwinder:
             self._unwinder.close()
         self._backend.close()

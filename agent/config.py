@@ -95,6 +95,9 @@ TABLE = (
         choices=("auto", "off"),
     ),
     Setting(
+        "java_names", BOOL, "true", "Ask running Java VMs (17 or newer) for the names of the code they compile."
+    ),
+    Setting(
         "scope", STR, HOST, "Which processes: all, or those in the agent's own network namespace.",
         choices=SCOPES,
     ),
@@ -156,6 +159,7 @@ class AgentConfig:
     unwind: str
     unwind_memory_bytes: int
     python: str
+    java_names: bool
     scope: str
     host: str
     environment: str

@@ -13,6 +13,7 @@ from agent.backends.probe import probe_all
 from agent.config import AgentConfig
 from agent.connection import Connection
 from agent.host_facts import PRIVILEGES, Fact, gather
+from agent.jvm.facts import java_names
 from agent.tls import explain
 from agent.unwind.facts import unwinding
 from fleetprof import __version__
@@ -57,7 +58,11 @@ def report(config: AgentConfig) -> Report:
     """Look at this host; takes up to a few seconds, since backends are tried for real."""
     return Report(
         host=config.host or socket.gethostname(),
-        facts=(*gather(), unwinding(config.unwind, config.state_dir / "unwind")),
+        facts=(
+            *gather(),
+            unwinding(config.unwind, config.state_dir / "unwind"),
+            java_names(config.java_names),
+        ),
         backends=tuple(probe_all()),
         collector=collector_fact(config.collector, files=config.tls(), server_name=config.tls_server_name),
         configured=config.backend,

@@ -25,6 +25,8 @@ def find_owners(images: Images, rows: Captures) -> list[Process | None]:
     Rows without a time (remainders, waits still open) belong to the pid's last image in the window.
     """
     owners: list[Process | None] = [None] * len(rows)
+    if not owners:
+        return owners
     order = np.argsort(rows.pid, kind="stable")
     pids, starts = np.unique(rows.pid[order], return_index=True)
     for pid, members in zip(pids.tolist(), np.split(order, starts[1:]), strict=True):

@@ -17,6 +17,7 @@ import numpy as np
 from agent.aggregate import ClosedWindow, WindowTimes, group, number_stacks, with_idle
 from agent.backends.interface import Backend, Closed
 from agent.cost import CostMeter
+from agent.jvm.refresh import JvmMaps
 from agent.label import Labels, SeriesBook
 from agent.memory import give_back
 from agent.owners import LATEST, find_owners
@@ -60,6 +61,8 @@ class Parts:
     scope: Scope
     unwinder: Unwinder | None = None
     """Told of the processes that are sampled, where stacks are unwound by tables."""
+    java: JvmMaps | None = None
+    """Told of their samples, where Java VMs are asked for names."""
 
 
 class Pipeline:
@@ -146,6 +149,8 @@ class Pipeline:
             process = self._parts.processes.find(pid, LATEST)
             if unwinder and process:
                 unwinder.follow(process)
+            if self._parts.java and process and self._parts.scope.holds(process):
+                self._parts.java.follow(process, drained.captures)
 
     def close_window(self) -> None:
         """End the current window, deliver it, and begin the next."""
