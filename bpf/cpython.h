@@ -219,6 +219,8 @@ static __always_inline bool send_name(struct python_walk *walk, __u64 word, __u6
 	name->line = python_pointer(code + python->code_line);
 	name->file_bytes = copy_text(python, name->file, stack->names[0]);
 	name->function_bytes = copy_text(python, name->function, stack->names[python->code_name == 1 ? 1 : 2]);
+	if (!name->file_bytes || !name->function_bytes)
+		return false;
 	return !bpf_ringbuf_output(&python_names, name, sizeof(*name), BPF_RB_NO_WAKEUP);
 }
 

@@ -1,4 +1,4 @@
-"""Python functions with known shares of CPU time, for CPython 3.9 and newer: `python_shares.py shares|threads|…`.
+"""Python functions with known shares of CPU time, for CPython 3.9 and newer: `python_shares.py shares|…`.
 
 Half of the time goes to `half`; three tenths to `Box.third`, which the interpreter's C code calls back; a fifth to
 `fifth`, a generator that C code reads. It prints "ready" and runs until it is killed.
@@ -88,10 +88,23 @@ def again_and_again(work: Callable[[], None]) -> None:
         work()
 
 
-def threads() -> None:
-    for _ in range(3):
+def threads(number: int = 3) -> None:
+    for _ in range(number):
         threading.Thread(target=again_and_again, args=(shares,), daemon=True).start()
     again_and_again(shares)
+
+
+def everything() -> None:
+    """All of the above, with two threads more."""
+    if threading.active_count() == 1:
+        for _ in range(2):
+            threading.Thread(target=again_and_again, args=(shares,), daemon=True).start()
+    for work in (shares, coroutines, callbacks, recursion):
+        work()
+
+
+def many_threads() -> None:
+    threads(63)
 
 
 def main() -> None:
