@@ -1,4 +1,7 @@
-"""Receives profiles from agents: fleetprof-collector run | migrate | check | rules | certificates | token."""
+"""Receives profiles from agents, and keeps them:
+
+fleetprof-collector run | migrate | check | backup | restore | rules | certificates | token
+"""
 
 import argparse
 import logging
@@ -12,19 +15,21 @@ from pathlib import Path
 
 from collector.alerts.rule_file import load_rules
 from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certificates
-from collector.collector import JOURNAL, Collector
+from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.debuginfo.commands import add_debuginfo_options, run_debuginfo
-from collector.ingest.journal import Journal
+from collector.ingest.journal import JOURNAL, Journal
 from collector.ingest.writer import finish
 from collector.store.consistency import differences
+from collector.store.errors import StoreTaken
+from collector.store.folder_lock import FolderLock, collector_id
 from collector.store.interface import Store
 from collector.store.migrate import migrate, plan
 from collector.store.open import open_store, shown
 from collector.tokens.commands import add_token_options, run_token
 from fleetprof import __version__
-from fleetprof.errors import FleetprofError
-from fleetprof.settings import PRINT_FLAG, add_flags, load_settings
+from fleetprof.errors import FleetprofError, UnavailableError
+from fleetprof.settings import PRINT_FLAG, Loaded, add_flags, load_settings
 
 log = logging.getLogger("fleetprof.collector")
 
@@ -37,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if getattr(options, "certificates", False):
             return _certificates(options)
-        loaded = load_settings(TABLE, CollectorConfig, vars(options), os.environ, DEFAULT_FILE)
+        loaded = _load(options)
         if getattr(options, PRINT_FLAG, False):
             print(loaded.as_toml())
             return 0
@@ -51,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _load(options: argparse.Namespace) -> Loaded[CollectorConfig]:
+    return load_settings(TABLE, CollectorConfig, vars(options), os.environ, DEFAULT_FILE)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fleetprof-collector", description=__doc__)
     parser.add_argument("--version", action="version", version=f"fleetprof-collector {__version__}")
@@ -62,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     migration.set_defaults(command=_migrate)
     check = commands.add_parser("check", help="Compare the roll-ups with the samples.")
     check.set_defaults(command=_check)
+    backup = commands.add_parser("backup", help="Write all that is kept to a folder, also while it runs.")
+    backup.add_argument("folder", metavar="FOLDER", type=Path, help="A new folder to write the backup to.")
+    backup.set_defaults(command=_backup)
+    restore = commands.add_parser("restore", help="Fill an empty store from a backup.")
+    restore.add_argument("folder", metavar="FOLDER", type=Path, help="A backup's folder.")
+    restore.set_defaults(command=_restore)
     debuginfo = commands.add_parser("debuginfo", help="Keep debug files, which name frames without a name.")
     debug_actions = add_debuginfo_options(debuginfo)
     for action in debug_actions:
@@ -70,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = add_token_options(tokens)
     for action in actions:
         action.set_defaults(command=lambda options, config: run_token(options, config.data))
-    for command in (*debug_actions, run, migration, check, _add_rules(commands), *actions):
+    for command in (*debug_actions, run, migration, check, backup, restore, _add_rules(commands), *actions):
         add_flags(command, TABLE)
     _add_certificates(commands)
     return parser
@@ -121,7 +136,7 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
         while not stopping.wait(_POLL_S) and collector.alive:
             if reloading.is_set():
                 reloading.clear()
-                collector.reload()
+                collector.reload(lambda: _load(options).config)
         failed = not collector.alive
     except FleetprofError:
         collector.stop()
@@ -176,7 +191,7 @@ def _check(options: argparse.Namespace, config: CollectorConfig) -> int:
     count = 0
     with _store(config) as store:
         migrate(store)
-        finish(store, Journal(config.data / JOURNAL))  # roll-ups that a crash left for later
+        _finish_journal(store, config)
         for found in differences(store):
             count += 1
             print(
@@ -187,6 +202,36 @@ def _check(options: argparse.Namespace, config: CollectorConfig) -> int:
             )
     print(f"{count} differences." if count else "The roll-ups equal the samples.")
     return 1 if count else 0
+
+
+def _finish_journal(store: Store, config: CollectorConfig) -> None:
+    """Store the roll-ups that a crash left for later, unless a collector writes to the store."""
+    if not any((config.data / JOURNAL).glob("*.batch")):
+        return
+    try:
+        lock = FolderLock(config.data) if config.store else None
+    except UnavailableError:
+        return  # the collector that has the folder does it itself
+    try:
+        if store.own(collector_id(config.data)):
+            finish(store, Journal(config.data / JOURNAL))
+    except StoreTaken:
+        log.info("Another collector writes to the store: hours that lack roll-ups are left out.")
+    finally:
+        if lock:
+            lock.release()
+
+
+def _backup(options: argparse.Namespace, config: CollectorConfig) -> int:
+    from collector.keeping.commands import run_backup  # what reads and writes Parquet takes long to load
+
+    return run_backup(options.folder, config)
+
+
+def _restore(options: argparse.Namespace, config: CollectorConfig) -> int:
+    from collector.keeping.commands import run_restore
+
+    return run_restore(options.folder, config)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -10,16 +11,19 @@ from collector.agents.keeper import AgentKeeper, seen_before
 from collector.agents.registry import AgentRegistry
 from collector.agents.service import AgentService
 from collector.alerts.database import wanted
+from collector.changed_settings import reread
 from collector.config import CollectorConfig
 from collector.debuginfo.assemble import DebugInfo
 from collector.exposure import push_exposure
 from collector.ingest.committer import Committer
-from collector.ingest.journal import Journal
+from collector.ingest.journal import JOURNAL, Journal
 from collector.ingest.known import KnownDefinitions
 from collector.ingest.left_journal import set_aside
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
-from collector.keeping.disk_guard import DiskGuard, Reserve
+from collector.keeping.backup_pieces import BackupPieces
+from collector.keeping.control import ControlServer
+from collector.keeping.disk_guard import DiskGuard, DiskStatus
 from collector.keeping.disk_metrics import DiskMetrics
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
 from collector.pipeline import Pipeline, nothing
@@ -32,7 +36,7 @@ from collector.store.folder_lock import FolderLock, collector_id
 from collector.store.interface import Store
 from collector.store.migrate import migrate
 from collector.store.open import open_store
-from collector.store.retention import RetentionJob, retention_days
+from collector.store.retention import RetentionJob
 from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
 from fleetprof.errors import FleetprofError, UnavailableError
@@ -41,9 +45,6 @@ if TYPE_CHECKING:
     from collector.alerts.service import AlertService
 
 log = logging.getLogger("fleetprof.collector")
-
-JOURNAL = "journal"
-"""Folder of unfinished batches, inside the data folder."""
 
 
 class Collector:
@@ -62,6 +63,7 @@ class Collector:
         self._folder = FolderLock(config.data, config.standby, stopping) if config.store else None
         self.store = self._open_store()
         self.ledger = LossLedger()
+        self._limits = Limits(config.message_limit_bytes, oldest_s=config.retention_samples_days * 86400)
         self.metrics = CollectorRegistry()
         """What /metrics shows of this collector."""
         self.alerts: AlertService | None = None
@@ -76,6 +78,7 @@ class Collector:
         self._retention: RetentionJob | None = None
         self._disk: DiskGuard | None = None
         self._debuginfo: DebugInfo | None = None
+        self._control: ControlServer | None = None
         try:
             if not self.store.own(collector_id(config.data), config.standby, stopping):
                 set_aside(config.data / JOURNAL)
@@ -109,6 +112,11 @@ class Collector:
         return self.guard.gate if self.guard else None
 
     @property
+    def disk(self) -> DiskStatus | None:
+        """How full the embedded store's disk is; None before `start`, and where a server keeps the profiles."""
+        return self._disk.status if self._disk else None
+
+    @property
     def alive(self) -> bool:
         """False once the collector cannot store what it takes, or judge alerts, and should be ended."""
         judging = self.alerts is None or self.alerts.alive
@@ -132,7 +140,7 @@ class Collector:
 
     def _start_parts(self, local: bool) -> None:
         """In the order in which they need each other; each is kept at once, so that it can be stopped."""
-        config, limits, guard = self.config, self._limits(), self.guard
+        config, limits, guard = self.config, self._limits, self.guard
         known = KnownDefinitions(self.store)
         registry = AgentRegistry(seen_before(self.store))
         self._disk = self._disk_guard()
@@ -168,10 +176,15 @@ class Collector:
             self._debuginfo.service,
         )
         self._keeper = AgentKeeper(self.store, registry)
-        days = retention_days(config.retention_samples_days, config.retention_rollups_days)
-        self._retention = RetentionJob(self.store, days)
+        self._retention = RetentionJob(self.store, config.retention().days())
+        self._control = ControlServer(config.data, self._hold)
         if self.alerts:
             self.alerts.start()
+
+    def _hold(self) -> BackupPieces:
+        """What a backup of now is made of."""
+        assert self._committer
+        return self._committer.at_rest(lambda: BackupPieces(self.store, self.config.data))
 
     def _serve_metrics(self, registry: AgentRegistry) -> MetricsServer | None:
         assert self._committer
@@ -191,9 +204,20 @@ class Collector:
         """Roll up all that is stored, and wait for it; false when the store did not take it."""
         return self._committer is not None and self._committer.flush()
 
-    def reload(self) -> None:
-        """Read again what can change while running: the alert rules."""
+    def reload(self, read: Callable[[], CollectorConfig]) -> None:
+        """Take into use what can change while running: how long rows are kept, and the alert rules.
+
+        `read` gives the configuration as it is written now.
+        """
+        self.config = reread(self.config, read)
+        retention = self.config.retention()
+        self._limits.oldest_s = retention.samples * 86400
+        if self._retention:
+            self._retention.change(retention.days())
+        if self._disk:
+            self._disk.change(self.config.reserve())
         if self.alerts:
+            self.alerts.keep(retention.hours * 86400)
             self.alerts.reload()
 
     def stop(self, grace_s: float = 10.0) -> bool:
@@ -210,6 +234,8 @@ class Collector:
     def _stop_parts(self, grace_s: float) -> bool:
         """Those that were started: first what takes, then what stores."""
         clean = True
+        if self._control:
+            self._control.stop(grace_s)
         if self._server:
             self._server.stop(grace_s)
         if self._debuginfo:
@@ -262,16 +288,9 @@ class Collector:
 
     def _disk_guard(self) -> DiskGuard | None:
         """Watches the disk of the embedded store; a server's disks are its own."""
-        config = self.config
-        if not isinstance(self.store, ChdbStore) or not (config.disk_free_bytes or config.disk_free_percent):
+        if not isinstance(self.store, ChdbStore):
             return None
-        return DiskGuard(self.store, config.data, Reserve(config.disk_free_bytes, config.disk_free_percent))
-
-    def _limits(self) -> Limits:
-        return Limits(
-            message_bytes=self.config.message_limit_bytes,
-            oldest_s=self.config.retention_samples_days * 86400,
-        )
+        return DiskGuard(self.store, self.config.data, self.config.reserve())
 
     def _journal(self) -> Journal:
         try:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector.keeping.disk_guard import Reserve
+from collector.store.retention import Retention
 from collector.tokens.allowance import Allowance
 from collector.tokens.guard import OFF, TOKENS
 from fleetprof.setting_kinds import (
@@ -76,8 +78,17 @@ TABLE = (
         minimum=1, maximum=3650,
     ),
     Setting(
-        "retention_rollups_days", INT, "90", "Days for which the sums by minute and hour are kept.",
+        "retention_rollups_days", INT, "90", "Days for which sums by hour are kept, and which windows there were.",
         minimum=1, maximum=3650,
+    ),
+    Setting(
+        "retention_minutes_days", INT, "0",
+        "Days for which the sums by minute are kept (values over time, releases); 0: as long as those by hour.",
+        minimum=0, maximum=3650,
+    ),
+    Setting(
+        "retention_traces_days", INT, "0", "Days for which traces are kept; 0: as long as samples.",
+        minimum=0, maximum=3650,
     ),
     Setting(
         "disk_free", BYTES, "1 GiB",
@@ -132,6 +143,8 @@ class CollectorConfig:
     store_threads: int
     retention_samples_days: int
     retention_rollups_days: int
+    retention_minutes_days: int
+    retention_traces_days: int
     disk_free_bytes: int
     disk_free_percent: float
     debuginfo_size_bytes: int
@@ -145,6 +158,19 @@ class CollectorConfig:
     def tls(self) -> TlsFiles:
         """The TLS files; `on` is false without any."""
         return TlsFiles(self.tls_client_ca, self.tls_certificate, self.tls_key)
+
+    def retention(self) -> Retention:
+        """How long rows are kept."""
+        return Retention(
+            self.retention_samples_days,
+            self.retention_rollups_days,
+            self.retention_minutes_days,
+            self.retention_traces_days,
+        )
+
+    def reserve(self) -> Reserve:
+        """What stays free on the embedded store's disk."""
+        return Reserve(self.disk_free_bytes, self.disk_free_percent)
 
     def allowance(self) -> Allowance:
         """What each token may push."""

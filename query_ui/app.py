@@ -15,6 +15,7 @@ from collector.tokens.gate import Gate
 from query_ui.api.alerts import create_alerts_api
 from query_ui.api.blueprint import create_api, json_response
 from query_ui.api.receivers import create_receivers
+from query_ui.api.status import DiskOf
 from query_ui.assets import Assets, create_static
 from query_ui.failures import handle_failures
 from query_ui.guard import add_guard
@@ -37,6 +38,8 @@ class UiConfig:
     """Who takes other profilers' pushes; None where no collector runs in this process."""
     gate: Gate | None = None
     """Who may ask; None: anyone."""
+    disk: DiskOf = lambda: None
+    """How full the embedded store's disk is."""
     names: tuple[str, ...] | None = None
     """Names that the pages answer to (host_names.py); None for every name."""
 
@@ -50,7 +53,7 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     assets = Assets()
     add_page_context(app, assets, now)
     app.register_blueprint(create_pages())
-    app.register_blueprint(create_api(querier, now))
+    app.register_blueprint(create_api(querier, now, config.disk))
     app.register_blueprint(create_alerts_api(config.alerts, now, json_response))
     app.register_blueprint(create_static(assets))
     app.register_blueprint(create_receivers(config.receivers))

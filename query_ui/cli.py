@@ -20,6 +20,7 @@ from query_ui.terminal.client import (
 from query_ui.terminal.commands import FORMATS, run_labels, run_query, run_top
 from query_ui.terminal.diff import add_diff_options, run_diff
 from query_ui.terminal.hosts import run_hosts
+from query_ui.terminal.status import run_status
 
 _EXAMPLE = "example: fleetprof top --from now-15m 'service=\"checkout\"'"
 
@@ -60,6 +61,7 @@ def create_parser(command: str = "") -> argparse.ArgumentParser:
     _add_query(commands)
     _add_labels(commands)
     _add_hosts(commands)
+    _add_status(commands)
     _add_diff(commands)
     _add_alerts(commands)
     _add_simulate(commands, chosen=command == "simulate")
@@ -119,6 +121,13 @@ def _add_diff(commands: Commands) -> None:
 def _add_alerts(commands: Commands) -> None:
     alerts = commands.add_parser("alerts", help="what fires, silences, accepting a new baseline")
     add_alerts_options(alerts, _add_server)
+
+
+def _add_status(commands: Commands) -> None:
+    status = commands.add_parser("status", help="the collector's disk: what is free, which days were dropped")
+    _add_server(status)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.set_defaults(run=run_status)
 
 
 def _add_simulate(commands: Commands, chosen: bool) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from collector.collector import Collector
@@ -21,7 +22,7 @@ from collector.store.interface import Store
 from collector.tokens.token import Scope
 from fleetprof.errors import UnavailableError
 from fleetprof.setting_kinds import LISTEN, Address
-from fleetprof.settings import PRINT_FLAG, Setting, add_flags, load_settings
+from fleetprof.settings import PRINT_FLAG, Loaded, Setting, add_flags, load_settings
 from query_ui.agent_process import AgentProcess
 from query_ui.app import UiConfig, create_app
 from query_ui.host_names import known_names
@@ -39,7 +40,7 @@ def add_up_options(parser: argparse.ArgumentParser) -> None:
 
 def run_up(options: argparse.Namespace) -> int:
     """Start everything, say where it is, wait for Ctrl-C, end cleanly. Returns the exit code."""
-    loaded = load_settings(COLLECTOR_TABLE, CollectorConfig, vars(options), os.environ)
+    loaded = _load(options)
     # `http` is no setting of the collector: the file, which fleetprof-collector reads too, cannot hold it.
     http_flag = {HTTP.name: vars(options).get(HTTP.name)}
     config, http = loaded.config, load_settings((HTTP,), _HttpConfig, http_flag, os.environ).config.http
@@ -49,6 +50,12 @@ def run_up(options: argparse.Namespace) -> int:
     if not options.no_agent:
         _require_root()
     ended, reloading = _on_signals()
+
+    def reload_if_asked() -> None:
+        if reloading.is_set():
+            reloading.clear()
+            collector.reload(lambda: _load(options).config)
+
     _say(f"Opening the store in {config.data} …")
     collector = Collector(config, ui_url=f"http://{http._replace(host=_reachable(http.host))}")
     try:
@@ -64,8 +71,8 @@ def run_up(options: argparse.Namespace) -> int:
         try:
             if options.no_agent:
                 _say(f"UI ready: {ui.url} (no agent on this machine; Ctrl-C ends)")
-                return _until_ended(collector, ended, reloading)
-            return _with_agent(config, collector, ui, ended, reloading)
+                return _until_ended(collector, ended, reload_if_asked)
+            return _with_agent(config, collector, ui, ended, reload_if_asked)
         finally:
             ui.stop()
     finally:
@@ -76,17 +83,19 @@ def run_up(options: argparse.Namespace) -> int:
         )
 
 
+def _load(options: argparse.Namespace) -> Loaded[CollectorConfig]:
+    return load_settings(COLLECTOR_TABLE, CollectorConfig, vars(options), os.environ)
+
+
 def _until_ended(
     collector: Collector,
     ended: threading.Event,
-    reloading: threading.Event,
+    reload_if_asked: Callable[[], None],
     agent: AgentProcess | None = None,
 ) -> int:
     """Wait for the end; the exit code, which is not 0 where a part has failed for good."""
     while not ended.wait(LOOK_EVERY_S):
-        if reloading.is_set():
-            reloading.clear()
-            collector.reload()
+        reload_if_asked()
         if agent and agent.gave_up.is_set():
             _say("The agent cannot run here (see above); ending. --no-agent starts the rest alone.")
             return 3
@@ -101,7 +110,7 @@ def _with_agent(
     collector: Collector,
     ui: Running,
     ended: threading.Event,
-    reloading: threading.Event,
+    reload_if_asked: Callable[[], None],
 ) -> int:
     began_s = int(time.time())
     # Where agents need TLS, this machine's own has a port without: it has no certificate, and needs none.
@@ -113,7 +122,7 @@ def _with_agent(
     try:
         _say(f"UI ready: {ui.url}")
         _await_first_window(collector.store, agent, ended, began_s, ui.url)
-        return _until_ended(collector, ended, reloading, agent)
+        return _until_ended(collector, ended, reload_if_asked, agent)
     finally:
         _say("Ending: the agent sends its last window …")
         agent.stop()
@@ -145,6 +154,7 @@ def _ui_config(collector: Collector, config: CollectorConfig, http: Address) -> 
         gate=collector.gate,
         names=names,
         receivers=collector.http_receivers,
+        disk=lambda: collector.disk,
     )
 
 
@@ -161,7 +171,7 @@ def _require_root() -> None:
 
 
 def _on_signals() -> tuple[threading.Event, threading.Event]:
-    """(to end, to read the alert rules again): set by SIGINT or SIGTERM, and by SIGHUP."""
+    """(to end, to read settings and alert rules again): set by SIGINT or SIGTERM, and by SIGHUP."""
     ended, reloading = threading.Event(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 from collector.ingest.accepted import AcceptedWindows
 from collector.ingest.batch import Batch
@@ -22,8 +23,11 @@ from collector.ingest.resolve import make_batch
 from collector.ingest.window import Window, WindowKey
 from collector.ingest.writer import Writer
 from collector.ingest.written import DAY_S, Written
-from collector.store.errors import StoreError
+from collector.store.errors import StoreBusy, StoreError
 from collector.store.interface import Store
+from fleetprof.errors import FleetprofError
+
+T = TypeVar("T")
 
 log = logging.getLogger("fleetprof.ingest")
 
@@ -87,7 +91,7 @@ class Committer:
         self._waiting: dict[WindowKey, Answer] = {}
         self._stopping = False
         self._abandon = threading.Event()
-        self._flush: list[Future[bool]] = []
+        self._flush: list[Callable[[bool], None]] = []
         self.stored = Stored()
         self._writer = Writer(store, journal, self._abandon, self._count_error)
         self.accepted = AcceptedWindows(store)
@@ -131,12 +135,35 @@ class Committer:
     def flush(self) -> bool:
         """Roll up all that is stored, and wait for it; false when the store did not take it."""
         done: Future[bool] = Future()
+        return self._ask_for_roll_up(done.set_result) and done.result()
+
+    def at_rest(self, action: Callable[[], T]) -> T:
+        """What `action` returns or raises (StoreError, OSError), run between two batches, when all is rolled up.
+
+        While it runs nothing is stored. Raises StoreBusy when roll-ups cannot be stored, or the collector stops.
+        """
+        done: Future[T] = Future()
+
+        def run(rolled_up: bool) -> None:
+            try:
+                if not rolled_up:
+                    raise StoreBusy(0, "The roll-ups cannot be stored now.", "See what the collector says.")
+                done.set_result(action())
+            except (FleetprofError, OSError) as error:
+                done.set_exception(error)
+
+        if not self._ask_for_roll_up(run):
+            raise StoreBusy(0, "The collector is stopping.", "Try again when it runs.")
+        return done.result()
+
+    def _ask_for_roll_up(self, then: Callable[[bool], None]) -> bool:
+        """Have all rolled up, and `then` called with whether it was; false where that will not be."""
         with self._changed:
             if self._stopping or not self.alive:
                 return False
-            self._flush.append(done)
+            self._flush.append(then)
             self._changed.notify_all()
-        return done.result()
+        return True
 
     def stop(self, grace_s: float) -> bool:
         """Store what is queued, then end; false when that took more than `grace_s`.
@@ -167,8 +194,8 @@ class Committer:
         with self._changed:
             asked, self._flush = self._flush, []
         done = self._writer.roll_up(everything=bool(asked))
-        for each in asked:
-            each.set_result(done)
+        for then in asked:
+            then(done)
 
     def _full(self) -> bool:
         """Whether a batch need not wait for more."""
@@ -259,8 +286,8 @@ class Committer:
             asked, self._flush = self._flush, []
         for future in futures:
             future.set_exception(error)
-        for each in asked:
-            each.set_result(False)
+        for then in asked:
+            then(False)
 
 
 def _by_day(windows: list[Window]) -> list[list[Window]]:

@@ -30,6 +30,9 @@ from collector.store.columns import from_ipc, to_ipc
 
 log = logging.getLogger("fleetprof.ingest")
 
+JOURNAL = "journal"
+"""The folder of unfinished batches, inside the data folder."""
+
 _MAGIC = b"fleetprof batch 2\n"
 _OLD_MAGIC = b"fleetprof batch 1\n"
 """Without `covers`, and with the hourly roll-ups among the tables."""

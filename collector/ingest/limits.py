@@ -6,9 +6,9 @@ Past a limit a request is refused and counted.
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Limits:
-    """Bounds of one Push, and how far from now its window may lie."""
+    """Bounds of one Push, and how far from now its window may lie; `oldest_s` may change while they are used."""
 
     message_bytes: int = 16 << 20
     rows: int = 1_000_000

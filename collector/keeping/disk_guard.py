@@ -5,18 +5,19 @@ alike. Today's rows are never dropped: where nothing else is left, senders are t
 windows until there is room.
 """
 
+import json
 import logging
 import shutil
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from collector.store.errors import StoreError
 from collector.store.interface import Store
-from collector.store.retention import ROLLUPS, SAMPLES
-from fleetprof.setting_kinds import format_bytes
+from collector.store.retention import PARTITIONED
+from fleetprof.setting_kinds import about_bytes
 
 log = logging.getLogger("fleetprof.store")
 
@@ -28,6 +29,9 @@ MOST_OF_DISK = 0.1
 """Of a disk of a few GiB, the reserve would otherwise be all."""
 _SMALL = {"windows", "series", "heartbeats"}
 """Tables that take next to nothing, or (series) have partitions by month; what makes a window count once stays."""
+
+DROPPED_FILE = "dropped-days.json"
+_DROPPED_KEPT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,27 @@ class Reserve:
         return min(wanted, int(total_bytes * max(self.most, self.percent / 100)))
 
 
+@dataclass(frozen=True, slots=True)
+class DroppedDay:
+    """A day, such as "2026-11-03", whose rows went for want of room, and when they did (Unix seconds)."""
+
+    day: str
+    at_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStatus:
+    """How full the embedded store's disk is, and what that has led to."""
+
+    free_bytes: int
+    total_bytes: int
+    reserve_bytes: int
+    refusal: str
+    """Why windows are refused now; "" while they are taken."""
+    dropped: tuple[DroppedDay, ...]
+    """Oldest first."""
+
+
 class DiskGuard:
     """Looks every few seconds, on a thread of its own; `refusal` may be asked from any."""
 
@@ -54,14 +79,24 @@ class DiskGuard:
         self._store, self._folder, self._reserve = store, folder, reserve
         self._every_s = look_every_s
         self._settled_s = 0.0
-        self.dropped: list[str] = []
-        """The days that were dropped for want of room since start, such as "2026-11-03"."""
+        self._dropped = _read_dropped(folder / DROPPED_FILE)
         self.refusal = ""
         """Why new windows are refused now; "" while there is room."""
         self._stopping = threading.Event()
         self.look()
         self._thread = threading.Thread(target=self._run, name="disk-guard", daemon=True)
         self._thread.start()
+
+    def change(self, reserve: Reserve) -> None:
+        """Keep this much free from now on."""
+        self._reserve = reserve
+
+    @property
+    def status(self) -> DiskStatus:
+        """How things stand now."""
+        usage = shutil.disk_usage(self._folder)
+        reserve = self._reserve.of(usage.total)
+        return DiskStatus(usage.free, usage.total, reserve, self.refusal, tuple(self._dropped))
 
     @property
     def free_bytes(self) -> int:
@@ -90,7 +125,7 @@ class DiskGuard:
 
     def _make_room(self, free: int, reserve: int) -> None:
         """Drop the oldest day but today's."""
-        tables = [table for table in (*SAMPLES, *ROLLUPS) if table not in _SMALL]
+        tables = [table for table in PARTITIONED if table not in _SMALL]
         today = int(datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%d"))
         found = [(table, day) for table, day in self._store.partitions(tables) if day < today]
         if not found:
@@ -100,19 +135,40 @@ class DiskGuard:
             if day == oldest:
                 self._store.drop_partition(table, day)
         text = f"{oldest // 10_000}-{oldest // 100 % 100:02}-{oldest % 100:02}"
-        self.dropped.append(text)
+        self._note(DroppedDay(text, int(time.time())))
         self._settled_s = time.monotonic() + SETTLE_S
         log.warning(
             "Dropped all of %s: %s is left on the disk of %s, less than the %s to be kept free.",
-            text, format_bytes(free), self._folder, format_bytes(reserve),
+            text, about_bytes(free), self._folder, about_bytes(reserve),
         )  # fmt: skip
+
+    def _note(self, day: DroppedDay) -> None:
+        """Remember a day, also after a restart."""
+        self._dropped = [*self._dropped, day][-_DROPPED_KEPT:]
+        path = self._folder / DROPPED_FILE
+        part = path.with_suffix(".part")
+        try:
+            part.write_text(json.dumps([asdict(each) for each in self._dropped]))
+            part.rename(path)
+        except OSError as error:
+            log.warning("Cannot write %s: %s", path, error)
 
     def _refuse(self, full: bool, free: int, reserve: int) -> None:
         was, self.refusal = self.refusal, ""
         if full:
             self.refusal = (
-                f"The collector's disk is nearly full ({format_bytes(free)} free, {format_bytes(reserve)} are to be"
+                f"The collector's disk is nearly full ({about_bytes(free)} free, {about_bytes(reserve)} are to be"
                 " kept free): it takes no windows until there is room."
             )
         if bool(was) != full:
             log.warning("%s", self.refusal or "There is room on the disk again; windows are taken.")
+
+
+def _read_dropped(path: Path) -> list[DroppedDay]:
+    try:
+        return [DroppedDay(**day) for day in json.loads(path.read_text())]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("Cannot read %s, which days were dropped before is not known: %s", path, error)
+        return []

@@ -26,5 +26,7 @@ class DiskMetrics(MetricSource):
             value=float(bool(self._guard.refusal)),
         )
         yield CounterMetricFamily(
-            f"{prefix}_disk_days_dropped", "Days dropped for want of room.", value=len(self._guard.dropped)
+            f"{prefix}_disk_days_dropped",
+            "Days dropped for want of room.",
+            value=len(self._guard.status.dropped),
         )

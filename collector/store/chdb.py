@@ -16,6 +16,7 @@ from collector.store.errors import StoreBusy, StoreError, parse
 from collector.store.folder_lock import FolderLock
 from collector.store.interface import Block, Columns, Statement
 from collector.store.parameters import typed
+from collector.store.snapshot import Site
 from fleetprof.errors import InputError, UnavailableError
 from fleetprof.open_files import raise_limit
 
@@ -94,6 +95,16 @@ class ChdbStore:
             data = connection.query(sql, "ArrowStream", params=values or None).bytes()
         return columns.from_ipc(data)
 
+    def stream(self, statement: Statement) -> Iterator[pa.Table]:
+        """Run a SELECT without a time limit; its rows come in blocks, as they are read."""
+        sql, values = typed(*statement)
+        with (
+            self._connection(0) as connection,
+            connection.send_query(sql, "ArrowStream", params=values or None) as chunks,
+        ):
+            for chunk in chunks:
+                yield columns.from_ipc(chunk.bytes())
+
     def execute(self, statement: Statement) -> None:
         """Run a statement without a result; see `Store.execute`."""
         sql, values = typed(*statement)
@@ -141,6 +152,10 @@ class ChdbStore:
         """Table → number of its newest block; see `Store.newest_blocks`."""
         return catalog.newest_blocks(self.query)
 
+    def caught_up(self) -> bool:
+        """Always true: there are no replicas; see `Store.caught_up`."""
+        return True
+
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
         """The partitions of tables that have rows; see `Store.partitions`."""
         return catalog.partitions(self.query, tables)
@@ -148,6 +163,10 @@ class ChdbStore:
     def drop_partition(self, table: str, partition: int) -> None:
         """Drop a partition; see `Store.drop_partition`."""
         self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
+
+    def sites(self) -> list[Site]:
+        """The folder; see `Store.sites`."""
+        return [Site(self.query, self.execute, self.stream)]
 
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
         """Nothing to do: who opened the folder is the only one; see `Store.own`."""

@@ -9,6 +9,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from collector.store.lease import Epochs
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
 from collector.store.server import ServerStore
+from collector.store.snapshot import Site
 from fleetprof.errors import UnavailableError
 
 log = logging.getLogger("fleetprof.store")
@@ -38,10 +40,17 @@ DDL_SECONDS = 30.0
 
 SETTLE_SECONDS = 60.0
 
+CAUGHT_UP_SECONDS = 5.0
+
 _POLL_S = 0.1
 _BEHIND = (
     "SELECT count() AS n FROM system.replicas WHERE database = currentDatabase()"
     " AND (is_readonly OR queue_size > 0 OR (log_max_index > 0 AND log_max_index >= log_pointer))"
+)
+# Of those, what a query could miss: merges may go on.
+_LACKING = (
+    "SELECT count() AS n FROM system.replicas WHERE database = currentDatabase() AND table IN %(tables)s"
+    " AND (is_readonly OR inserts_in_queue > 0 OR (log_max_index > 0 AND log_max_index >= log_pointer))"
 )
 # Other replicas of the shard may take what one cannot: read only without ZooKeeper, ZooKeeper's errors, an insert
 # whose end is unknown, too many parts; a new leader of the replicas is being chosen.
@@ -128,6 +137,19 @@ class ClusterStore(ServerStore):
         """Nothing: replicas recognise what is repeated; see `Store.newest_blocks`."""
         return {}
 
+    def caught_up(self) -> bool:
+        """Whether all servers are there and have all rows; see `Store.caught_up`. Waits for some seconds."""
+        deadline = time.monotonic() + CAUGHT_UP_SECONDS
+        sql = with_literals(_LACKING, {"tables": sorted(map(local_table, SHARD_KEYS))})
+        try:
+            while any(self._run_in(node.spare, sql, {}).column("n")[0].as_py() for node in self._nodes):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_S)
+        except StoreAway:
+            return False
+        return True
+
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
         """The partitions of tables on any server; see `Store.partitions`."""
         named = {local_table(table): table for table in tables}
@@ -143,6 +165,35 @@ class ClusterStore(ServerStore):
         sql = f"ALTER TABLE {local_table(table)} DROP PARTITION {int(partition)}"
         for replicas in self._shards:
             self._on_one_of(replicas, lambda pool: self._run_in(pool, sql, {}))
+
+    def sites(self) -> list[Site]:
+        """Of each shard a replica that is there and has all rows; see `Store.sites`."""
+        found = []
+        for replicas in self._shards:
+            node = self._complete_one(replicas)
+            first = replicas is self._shards[0]
+            # Small tables are whole on every node; those with a shard key are *_local there.
+            whole = lambda name, first=first: not first and name.removesuffix("_local") not in SHARD_KEYS  # noqa: E731
+            found.append(
+                replace(
+                    self._site(node.pool),
+                    common_name=lambda name: name.removesuffix("_local"),
+                    elsewhere=whole,
+                )
+            )
+        return found
+
+    def _complete_one(self, replicas: list[Node]) -> Node:
+        """A replica that is there, once it has all rows that the others were given."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            for node in replicas:
+                with suppress(StoreAway):
+                    if not int(self._run_in(node.spare, _BEHIND, {}).column("n")[0].as_py()):
+                        return node
+            if time.monotonic() > deadline:
+                raise StoreAway(279, f"No server of shard {replicas[0].shard} has all rows.", "Start one.")
+            time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Wait for running statements, then disconnect; more calls do nothing."""

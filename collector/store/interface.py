@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy.typing as npt
 import pyarrow as pa
 
 from collector.store.dialect import Dialect
+
+if TYPE_CHECKING:
+    from collector.store.snapshot import Site
 
 Columns = dict[str, npt.NDArray[Any]]
 """A result: column name → values. Array columns are object arrays of numpy arrays."""
@@ -66,12 +69,23 @@ class Store(Protocol):
         """
         ...
 
+    def caught_up(self) -> bool:
+        """Whether a query sees all that was inserted, whichever replica answers it; raises StoreError."""
+        ...
+
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
         """(table, partition) for each partition of `tables` that has rows, sorted: YYYYMMDD or YYYYMM."""
         ...
 
     def drop_partition(self, table: str, partition: int) -> None:
         """Drop a partition with all of its rows, at once."""
+        ...
+
+    def sites(self) -> "list[Site]":
+        """Where rows are: the store itself, or one replica of each shard that has all of its rows.
+
+        Raises StoreError where a shard has none.
+        """
         ...
 
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:

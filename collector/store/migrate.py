@@ -7,14 +7,17 @@ after a crash half way the file is run again from its start. A file once release
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from collector.store.interface import Store
+from collector.store.retention import PARTITIONED
 from fleetprof.errors import UnavailableError
 
 FOLDER = Path(__file__).parent / "migrations"
 
+_CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
 _RECORD = """CREATE TABLE IF NOT EXISTS migrations (
     number UInt32,
     name String,
@@ -56,6 +59,11 @@ def read_migrations(folder: Path = FOLDER) -> list[Migration]:
     return found
 
 
+def tables(folder: Path = FOLDER) -> frozenset[str]:
+    """The names of all tables that migrations make."""
+    return frozenset(_CREATED.findall("".join(migration.sql for migration in read_migrations(folder))))
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A migration that a store lacks: its name, such as "0001_first", and what it would run there."""
@@ -84,17 +92,42 @@ def migrate(store: Store, folder: Path = FOLDER) -> list[str]:
     Raises as `plan` does, and StoreError when a statement fails.
     """
     missing = _missing(store, folder)
-    if missing:
-        for statement in store.dialect.ddl(_RECORD):
-            store.execute((statement, {}))
-        for migration in missing:
-            _apply(store, migration)
+    for migration in missing:
+        _apply(store, migration)
+        _record(store, migration)
     return [_title(migration) for migration in missing]
+
+
+def fill_new(store: Store, schema: int, fill: Callable[[], None], folder: Path = FOLDER) -> None:
+    """Give a store without tables those of `schema`, `fill` them, and bring them to this program's schema.
+
+    Migrations are recorded when all is done: until then, a store with rows is known as one that `fill` left
+    half-filled, and `migrate` refuses it. Raises UnavailableError for a schema that is newer than this program.
+    """
+    migrations = read_migrations(folder)
+    _check(migrations, {schema: ""} if schema > len(migrations) else {})
+    for migration in migrations[:schema]:
+        _apply(store, migration)
+    fill()
+    for migration in migrations[schema:]:
+        _apply(store, migration)
+    for migration in migrations:
+        _record(store, migration)
+
+
+def newest_applied(store: Store) -> int:
+    """The number of the newest migration that the store has; 0 for none."""
+    return max(_applied(store), default=0)
 
 
 def _missing(store: Store, folder: Path) -> list[Migration]:
     migrations = read_migrations(folder)
     applied = _applied(store)
+    if not applied and store.partitions(list(PARTITIONED)):
+        raise UnavailableError(
+            "The store is half-filled: a restore was interrupted.",
+            "Remove what is there (the data folder, or the database), and restore again.",
+        )
     _check(migrations, applied)
     return [migration for migration in migrations if migration.number not in applied]
 
@@ -132,6 +165,11 @@ def _apply(store: Store, migration: Migration) -> None:
     for statement in migration.statements:
         for rendered in store.dialect.ddl(statement):
             store.execute((rendered.replace("%", "%%"), {}))
+
+
+def _record(store: Store, migration: Migration) -> None:
+    for statement in store.dialect.ddl(_RECORD):
+        store.execute((statement, {}))
     record = {
         "number": [migration.number],
         "name": [migration.name],

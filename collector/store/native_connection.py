@@ -5,7 +5,7 @@ The driver does addresses, TLS, handshake, packets and compression; the blocks' 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -58,16 +58,28 @@ class NativeConnection(Connection):  # type: ignore[misc]
         After `deadline_s` seconds it is given up, whether the server is silent or not: the driver's
         SocketTimeoutError.
         """
-        self._send(sql, settings, query_id)
         until = None if deadline_s is None else time.monotonic() + deadline_s
-        blocks = []
+        return _to_table(list(self._blocks(sql, settings, query_id, until)))
+
+    def blocks(self, sql: str, settings: Mapping[str, Any], query_id: str = "") -> Iterator[pa.Table]:
+        """Run a statement and return what it selects, block by block as they come; none of them is empty.
+
+        Who does not take all of them must disconnect, which ends the statement.
+        """
+        for block in self._blocks(sql, settings, query_id, None):
+            if (table := _to_table([block])).num_rows:
+                yield table
+
+    def _blocks(
+        self, sql: str, settings: Mapping[str, Any], query_id: str, until: float | None
+    ) -> Iterator[ArrowBlock]:
+        self._send(sql, settings, query_id)
         while (packet := self._receive(until)).type != ServerPacketTypes.END_OF_STREAM:
             if packet.type == ServerPacketTypes.EXCEPTION:
                 self.is_query_executing = False
                 raise packet.exception
             if packet.type == ServerPacketTypes.DATA:
-                blocks.append(cast(ArrowBlock, packet.block))
-        return _to_table(blocks)
+                yield cast(ArrowBlock, packet.block)
 
     def insert(
         self,

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from collector.store.errors import StoreError
@@ -11,16 +12,35 @@ from collector.store.interface import Store
 
 log = logging.getLogger("fleetprof.store")
 
-SAMPLES = ("samples", "spans", "rollups_pending")
-ROLLUPS = ("stack_1h", "func_1h", "series_1m", "windows", "losses", "series", "heartbeats")
-"""What answers about long ranges; stacks and frames outlive them."""
+SAMPLES = ("samples", "rollups_pending")
+TRACES = ("spans",)
+MINUTES = ("series_1m",)
+HOURS = ("stack_1h", "func_1h", "windows", "losses", "heartbeats")
+LABELS = ("series",)
+"""What series are called, without which no other table of series can be asked."""
+
+PARTITIONED = (*SAMPLES, *TRACES, *MINUTES, *HOURS, *LABELS)
+"""All tables whose rows are dropped by day or month; stacks and frames stay."""
 
 _INTERVAL_S = 3600.0
 
 
-def retention_days(samples: int, rollups: int) -> dict[str, int]:
-    """Table → days kept. Roll-ups are kept at least as long as samples, whose labels are among them."""
-    return dict.fromkeys(SAMPLES, samples) | dict.fromkeys(ROLLUPS, max(samples, rollups))
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days for which each kind of row is kept; 0 for minutes is as long as hours, for traces as samples."""
+
+    samples: int
+    hours: int
+    minutes: int = 0
+    traces: int = 0
+
+    def days(self) -> dict[str, int]:
+        """Table → days. Sums are kept at least as long as the samples they are sums of."""
+        hours = max(self.samples, self.hours)
+        minutes = max(self.samples, self.minutes) if self.minutes else hours
+        kept = {SAMPLES: self.samples, TRACES: self.traces or self.samples, MINUTES: minutes, HOURS: hours}
+        kept[LABELS] = max(hours, minutes)
+        return {table: days for tables, days in kept.items() for table in tables}
 
 
 def drop_expired(store: Store, days: Mapping[str, int], today: date) -> list[str]:
@@ -42,29 +62,37 @@ def _last_day(partition: int) -> date:
 
 
 class RetentionJob:
-    """Drops what has expired, at start and every hour, on a thread of its own."""
+    """Drops what has expired, at start, every hour and after `change`, on a thread of its own."""
 
     def __init__(self, store: Store, days: Mapping[str, int]) -> None:
         self._store = store
         self._days = days
-        self._stopping = threading.Event()
+        self._stopping = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
         self._thread.start()
 
+    def change(self, days: Mapping[str, int]) -> None:
+        """Keep rows for `days` (table → days) from now on; what has expired by that is dropped at once."""
+        self._days = days
+        self._wake.set()
+
     def stop(self) -> None:
         """End; waits for a drop under way."""
-        self._stopping.set()
+        self._stopping = True
+        self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            try:
-                dropped = drop_expired(
-                    self._store, self._days, datetime.fromtimestamp(time.time(), UTC).date()
-                )
-                if dropped:
-                    log.info("Dropped what is past its retention: %s.", ", ".join(dropped))
-            except StoreError as error:
-                log.error("Cannot drop what is past its retention, trying again in an hour: %s", error)
-            if self._stopping.wait(_INTERVAL_S):
-                return
+        while not self._stopping:
+            self._drop()
+            self._wake.wait(_INTERVAL_S)
+            self._wake.clear()
+
+    def _drop(self) -> None:
+        today = datetime.fromtimestamp(time.time(), UTC).date()
+        try:
+            if dropped := drop_expired(self._store, self._days, today):
+                log.info("Dropped what is past its retention: %s.", ", ".join(dropped))
+        except StoreError as error:
+            log.error("Cannot drop what is past its retention, trying again in an hour: %s", error)

@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from collector.store.lease import BEAT_S, EXPIRY_S, Epochs, Lease
 from collector.store.lease_tables import LeaseTables
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
+from collector.store.snapshot import Site
 from fleetprof.errors import UnavailableError
 
 QUERY_SECONDS = 30
@@ -126,6 +128,10 @@ class ServerStore:
             self._unsettled.clear()
         return catalog.newest_blocks(self.query)
 
+    def caught_up(self) -> bool:
+        """Always true: there are no replicas; see `Store.caught_up`."""
+        return True
+
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
         """The partitions of tables that have rows; see `Store.partitions`."""
         return catalog.partitions(self.query, tables)
@@ -133,6 +139,10 @@ class ServerStore:
     def drop_partition(self, table: str, partition: int) -> None:
         """Drop a partition; see `Store.drop_partition`."""
         self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
+
+    def sites(self) -> list[Site]:
+        """The database; see `Store.sites`."""
+        return [self._site(self._pool)]
 
     def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
         """Become the one collector that writes here, until `close`; see `Store.own`."""
@@ -152,6 +162,21 @@ class ServerStore:
             self._lease.release()
         self._pool.close()
         self._spare.close()
+
+    def _site(self, pool: Pool) -> Site:
+        """The database on the server of `pool`."""
+
+        def ask(statement: Statement) -> Columns:
+            return columns.to_numpy(self._run_in(pool, with_literals(*statement), {}))
+
+        def tell(statement: Statement) -> None:
+            self._run_in(pool, with_literals(*statement), {})
+
+        def stream(statement: Statement) -> Iterator[pa.Table]:
+            with pool.connection() as connection:
+                yield from connection.blocks(with_literals(*statement), self._settings, self._query_id())
+
+        return Site(ask, tell, stream)
 
     def _epochs(self) -> Epochs:
         return LeaseTables(self._ask, self._tell, self._settle)

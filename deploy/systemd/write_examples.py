@@ -30,7 +30,8 @@ COLLECTOR_HEAD = """\
 #   tls_certificate = "/etc/fleetprof/tls/collector.pem"
 #   tls_key = "/etc/fleetprof/tls/collector.key"
 #   tls_client_ca = "/etc/fleetprof/tls/ca.pem"
-# Alerts: alert_rules names a file or a folder, `systemctl reload fleetprof-collector` reads it again.
+# Alerts: alert_rules names a file or a folder. `systemctl reload fleetprof-collector` reads it again, and
+# takes into use what retention_* and disk_* say.
 """
 
 

@@ -90,6 +90,15 @@ def format_bytes(count: int) -> str:
     return f"{count} B"
 
 
+def about_bytes(count: int) -> str:
+    """A size to read: three digits, such as "1.37 GiB"."""
+    size, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while size >= 1000 and unit != "TiB":
+        size, unit = size / 1024, next(units)
+    return f"{size:.3g} {unit}" if size < 1000 else f"{size:.0f} {unit}"
+
+
 def parse_address(text: str, lowest_port: int = 1) -> Address:
     """`host:port`; an IPv6 address stands in brackets."""
     host, colon, port = text.strip().rpartition(":")

@@ -25,6 +25,7 @@ from query_ui.api.parameters import Given, Parameter
 from query_ui.api.profiles import completeness_json, profile_json, range_json, top_json
 from query_ui.api.recent import RecentAnswers
 from query_ui.api.releases import releases_json
+from query_ui.api.status import STATUS, DiskOf, status_json
 
 GROUP_BY = Parameter("group_by", "Label whose values become lines of their own.", {"type": "string"})
 LIMIT_MAX = 10_000
@@ -45,8 +46,9 @@ Answer = Json | Download
 class Api:
     """What the routes need: a querier and the profiles kept from its last answers."""
 
-    def __init__(self, querier: Querier) -> None:
+    def __init__(self, querier: Querier, disk: DiskOf = lambda: None) -> None:
         self.querier = querier
+        self._disk = disk
         self.profiles = RecentAnswers(querier.profile)
         self.differences = RecentAnswers(self._compare)
 
@@ -116,6 +118,10 @@ class Api:
     def hosts(self, given: Given) -> Answer:
         """The fleet's hosts, the worst first."""
         return hosts_json(self.querier.hosts(given.range, given.now_s), given.range)
+
+    def status(self, given: Given) -> Answer:
+        """How the collector fares."""
+        return status_json(self._disk(), given.now_s)
 
     def complete(self, given: Given) -> Answer:
         """Candidates for what stands at the cursor of a selector."""
@@ -262,6 +268,7 @@ ROUTES = (
     ),
     Route("/summary", "The figures above a profile", Api.summary, schemas.SUMMARY, _ASK),
     Route("/hosts", "The fleet's hosts: what runs there and what is wrong", Api.hosts, HOSTS, _WHEN),
+    Route("/status", "How the collector fares, and what people should know of it", Api.status, STATUS, ()),
     Route(
         "/complete",
         "Completion of a selector while it is typed",

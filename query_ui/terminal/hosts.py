@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from query_ui.terminal.client import client_of
+from query_ui.terminal.status import print_notices
 from query_ui.terminal.tables import print_table, printable
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -20,6 +21,7 @@ def run_hosts(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(answer, indent=2))
         return 0
+    print_notices(client)
     hosts = [host for host in answer["hosts"] if given.name in host["host"]]
     if not hosts:
         print("No host was heard within 7 days." if not answer["hosts"] else "No such host.", file=sys.stderr)

@@ -22,8 +22,10 @@ from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later
 from collector.keeping.disk_guard import DiskGuard, Reserve
 from collector.pipeline import Pipeline
+from collector.query.querier import Querier
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
+from query_ui.app import UiConfig, create_app
 from tests.store.pushes import Row, push_request
 
 disk = Path(sys.argv[1])
@@ -57,8 +59,15 @@ for _ in range(4):
     guard._settled_s, guard._reserve = 0.0, reserve_beyond(1 << 20)
     guard.look()
 assert days() == before[3:], days()
-assert len(guard.dropped) == 3 and not guard.refusal
+status = guard.status
+assert len(status.dropped) == 3 and not status.refusal
+assert [day.day.replace("-", "") for day in status.dropped] == [str(day) for day in before[:3]]
+assert all(abs(day.at_s - time.time()) < 100 for day in status.dropped)
+again = DiskGuard(store, disk, Reserve(1, 0, 9), look_every_s=3600)  # as after a restart
+assert again.status.dropped == status.dropped
+again.stop()
 
+client = create_app(Querier(store), UiConfig(disk=lambda: guard.status)).test_client()
 known, ledger = KnownDefinitions(store), LossLedger()
 committer = Committer(store, Journal(disk / "journal"), known, ledger, refusal=lambda: guard.refusal)
 pipeline = Pipeline(known, committer, ledger, Limits())
@@ -74,9 +83,13 @@ except Later as later:
     assert "nearly full" in later.message and later.retry_ms >= 10_000 and later.overloaded
 else:
     raise AssertionError("a window was taken on a full disk")
-guard._reserve = Reserve(1, 0, 9)
+said = client.get("/api/v1/status").json
+assert [notice["severity"] for notice in said["notices"]] == ["critical", "warning"], said
+assert said["disk"]["refusal"] == guard.refusal and len(said["disk"]["dropped"]) == 3
+guard.change(Reserve(1, 0, 9))
 guard.look()
 push(2)
+assert [notice["severity"] for notice in client.get("/api/v1/status").json["notices"]] == ["warning"]
 assert committer.stop(10)
 guard.stop()
 assert int(store.query(("SELECT count() AS n FROM windows", {}))["n"][0]) == 2

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from collector.store.chdb import ChdbStore
-from collector.store.retention import drop_expired, retention_days
+from collector.store.retention import Retention, drop_expired
 
 pytestmark = pytest.mark.store
 
@@ -36,7 +36,7 @@ def test_partitions_past_their_retention_are_dropped(store: ChdbStore, service: 
         row = {"day": [(day - date(1970, 1, 1)).days], "service": [service], "series": [1], "wait": [""]}
         lists = {"free_names": [[]], "free_values": [[]]}
         store.insert("series", row | {name: [""] for name in empty} | lists, "")
-    assert drop_expired(store, retention_days(7, 90), TODAY) == [
+    assert drop_expired(store, Retention(7, 90).days(), TODAY) == [
         "samples 19710612",
         "series 197102",
         "series_1m 19710321",
@@ -44,4 +44,4 @@ def test_partitions_past_their_retention_are_dropped(store: ChdbStore, service: 
     assert days_left(store, "samples", "ts", service) == [19710613, 19710620]
     assert days_left(store, "series_1m", "ts", service) == [19710612, 19710613, 19710620]
     assert days_left(store, "series", "day", service) == [19710301]
-    assert drop_expired(store, retention_days(7, 90), TODAY) == []
+    assert drop_expired(store, Retention(7, 90).days(), TODAY) == []
