@@ -1,7 +1,7 @@
-"""Leaves out what CPython's C code adds between two Python functions: how one of them calls the other.
+"""Leaves out what CPython's C code adds beside a Python function: how it is called, and how it calls C.
 
-The loop itself was replaced in the kernel. What remains of an interpreter's native frames is kept: what runs below
-a Python function (the leaf's side), as a sort or a lookup does, and C extensions in between.
+The loop itself was replaced in the kernel. All other native frames are kept: what a Python function has the
+interpreter do, as a sort or a lookup, and C extensions.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,25 +39,32 @@ CALLS = frozenset(
     }
 )
 """Functions that do nothing but call, by the names of CPython 3.9 to 3.14."""
+CALL_FAMILIES = ("cfunction_", "method_vectorcall_", "slot_tp_call", "wrap_call")
+"""Beginnings of such names that have one for each way of passing arguments."""
 CALL = Frame(FrameKind.NATIVE, "_PyEval_EvalFrameDefault", "")
 """Stands for code of a function that only calls."""
 _SUFFIXES = (".part.0", ".constprop.0", ".isra.0", ".cold", ".lto_priv.0")
 
 
 def without_calls(ids: Sequence[int], frame_of: Callable[[int], Frame]) -> tuple[int, ...]:
-    """A stack, leaf first, without the frames that only call the Python function before them."""
-    kept: list[int] = []
-    called = False
-    for number in ids:
-        frame = frame_of(number)
-        called = frame.kind is FrameKind.PYTHON or (called and _is_call(frame))
-        if not called or frame.kind is FrameKind.PYTHON:
-            kept.append(number)
-    return tuple(kept)
+    """A stack, leaf first, without the frames beside a Python function that only call it, or for it.
+
+    The leaf stays: it is where the time goes.
+    """
+    frames = [frame_of(number) for number in ids]
+    left_out: set[int] = set()
+    for places in (range(len(frames)), range(len(frames) - 1, 0, -1)):
+        beside = False
+        for at in places:
+            is_python = frames[at].kind is FrameKind.PYTHON
+            beside = is_python or (beside and _is_call(frames[at]))
+            if beside and not is_python:
+                left_out.add(at)
+    return tuple(number for at, number in enumerate(ids) if at not in left_out)
 
 
 def _is_call(frame: Frame) -> bool:
     name = frame.function
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
-    return frame.kind is FrameKind.NATIVE and name in CALLS
+    return frame.kind is FrameKind.NATIVE and (name in CALLS or name.startswith(CALL_FAMILIES))

@@ -20,7 +20,7 @@ def run_time(backend: CoreBackend) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", list(interpreters()))
-@pytest.mark.parametrize("mode", ["shares", "recursion", "threads"])
+@pytest.mark.parametrize("mode", ["shares", "recursion", "many_threads"])
 def test_nanoseconds_a_sample(tmp_path: Path, name: str, mode: str) -> None:
     command = [interpreter(name), PROGRAM, mode]
     with running(command) as load:
