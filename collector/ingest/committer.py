@@ -14,6 +14,7 @@ from typing import TypeVar
 from collector.ingest.accepted import AcceptedWindows
 from collector.ingest.batch import Batch
 from collector.ingest.blocks import make_blocks
+from collector.ingest.half_stored import HalfStored
 from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions, Missing
 from collector.ingest.limits import Limits
@@ -94,6 +95,7 @@ class Committer:
         self._flush: list[Callable[[bool], None]] = []
         self.stored = Stored()
         self._writer = Writer(store, journal, self._abandon, self._count_error)
+        self._half_stored = HalfStored(store, journal.owner())
         self.accepted = AcceptedWindows(store)
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
@@ -181,8 +183,8 @@ class Committer:
     def _run(self) -> None:
         try:
             while not self._abandon.is_set() and (windows := self._gather()) is not None:
-                for day in _by_day(windows):
-                    self._commit(day)
+                for some in self._apart(windows):
+                    self._commit(some)
                 self._roll_up()
             self._commit([])
             self._writer.roll_up(everything=True)
@@ -222,7 +224,7 @@ class Committer:
         return taken
 
     def _commit(self, windows: list[Window]) -> None:
-        """Store windows that start on one day, with the definitions and losses that wait."""
+        """Store windows of one group, with the definitions and losses that wait."""
         try:
             batch, away = make_batch(windows, self._known, self._limits)
         except StoreError as error:
@@ -248,6 +250,8 @@ class Committer:
         days = [batch.start_s] if batch else [key.ts for key in losses]
         try:
             blocks = make_blocks(batch, frames, losses, self._written)
+            if batch:
+                blocks = self._half_stored.whole(batch.windows, blocks)
             return self._writer.write(blocks, batch, days[0] if days else 0)
         except (OSError, StoreError):
             self._written.forget()
@@ -289,10 +293,13 @@ class Committer:
         for then in asked:
             then(False)
 
+    def _apart(self, windows: list[Window]) -> list[list[Window]]:
+        """The windows grouped by the day they start on, those that may be stored in part for themselves.
 
-def _by_day(windows: list[Window]) -> list[list[Window]]:
-    """The windows grouped by the day they start on; one empty group when there are none."""
-    days: dict[int, list[Window]] = {}
-    for window in windows:
-        days.setdefault(window.start_s // DAY_S, []).append(window)
-    return list(days.values()) or [[]]
+        One empty group when there are none.
+        """
+        groups: dict[tuple[int, bool], list[Window]] = {}
+        for window in windows:
+            kind = window.start_s // DAY_S, window in self._half_stored
+            groups.setdefault(kind, []).append(window)
+        return list(groups.values()) or [[]]

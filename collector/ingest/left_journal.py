@@ -13,8 +13,8 @@ def set_aside(folder: Path) -> Path | None:
     """Rename the journal in `folder` if it has batches, and say so; returns its new name.
 
     Its batches noted the numbers of blocks that were this collector's then and are another one's now. What of
-    them was not acknowledged the agents have sent to the other one; what was acknowledged is in the tables, and
-    hours that lack its roll-ups stay marked, so that queries answer them from samples.
+    them was not acknowledged the agents have sent to the other one (half_stored.py); what was acknowledged is in
+    the tables, and the other one has mended the roll-ups (left_rollups.py).
     """
     batches = sum(1 for _ in folder.glob("*.batch"))
     if not batches:
@@ -26,9 +26,9 @@ def set_aside(folder: Path) -> Path | None:
         raise UnavailableError(
             f"Cannot rename {folder}: {error.strerror}.", "Let this user write to the data folder."
         ) from error
-    log.error(
-        "Another collector wrote to the store since this one did: %d batches of then are set aside in %s. "
-        "Collectors that take over from each other share their data folder, or may count one batch twice.",
+    log.warning(
+        "Another collector wrote to the store since this one did, and completed what this one left: %d batches of "
+        "then are set aside in %s.",
         batches,
         aside,
     )

@@ -4,6 +4,7 @@ note in the journal → insert into each table → keep the rows for the roll-up
 sync → forget the entries. What is in the journal is retried until the store takes it.
 """
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -17,11 +18,12 @@ from collector.ingest.blocks import Blocks
 from collector.ingest.definitions import EMPTY_STACK
 from collector.ingest.journal import Entry, Header, Journal
 from collector.ingest.known import load_series, load_stacks
+from collector.ingest.left_rollups import LeftRollups
 from collector.ingest.marks import TABLE as MARKS
 from collector.ingest.marks import Marks
 from collector.ingest.pending import ROLLUP_ROWS, PendingRollups, hours_of
 from collector.ingest.recovery import load_present_blocks
-from collector.ingest.rollups import rows_of_batch, rows_of_samples
+from collector.ingest.rollups import StackRows, rows_of_batch, rows_of_samples
 from collector.ingest.written import DAY_S
 from collector.store.columns import to_table
 from collector.store.errors import StoreBusy, StoreError
@@ -50,6 +52,7 @@ class Writer:
         self._store, self._journal = store, journal
         self._abandon, self._failed = abandon, failed
         self._marks = Marks(store, journal.owner())
+        self._left = LeftRollups(store, journal.owner())
         self.pending = PendingRollups()
         self._settling = ThreadPoolExecutor(1, thread_name_prefix="settle")
         self._recover()
@@ -61,7 +64,7 @@ class Writer:
         """
         if self.pending.rows > 4 * ROLLUP_ROWS:
             raise StoreBusy(0, "Roll-ups cannot be stored, and no more rows can wait for theirs.")
-        rows = rows_of_batch(batch) if batch else None
+        rows = self._to_roll_up(blocks, batch) if batch else None
         hours = hours_of(rows) if rows else set()
         entry = self._note({MARKS: self._marks.to_mark(hours), **blocks})
         if entry is None:
@@ -82,6 +85,8 @@ class Writer:
         try:
             for day in sorted(idle.union(self.pending.due(everything))):
                 self._roll_up_day(day, {hour for hour in clear if hour // DAY_S == day})
+            for hour in sorted(self._left.hours)[: None if everything else 1]:
+                self._roll_up_left(hour)
         except (OSError, StoreError) as error:
             log.error("Cannot store roll-ups yet: %s", error)
             self._failed()
@@ -104,6 +109,24 @@ class Writer:
             self._settle(entries)
         elif self._store_entry(entry):
             self._settle(entries, [entry.number])
+
+    def _roll_up_left(self, hour: int) -> None:
+        """Store what roll-ups lack that another collector left, once nothing of that day waits to be stored."""
+        if self.pending.of_day(hour // DAY_S) or not self._store.caught_up():
+            return
+        for blocks in itertools.chain(self._left.missing(hour), [{MARKS: self._left.to_clear(hour)}]):
+            if entry := self._note(blocks):
+                if not self._store_entry(entry):
+                    return
+                self._settle([entry.number])
+        self._left.cleared(hour)
+
+    def _to_roll_up(self, blocks: Blocks, batch: Batch) -> StackRows:
+        """The batch's rows that are inserted; others that were there already are rolled up as left ones."""
+        samples = blocks["samples"]
+        if len(samples["ts"]) == len(batch.ts):
+            return rows_of_batch(batch)
+        return rows_of_samples(to_table(samples, self._store.schema("samples")))
 
     def _note(self, blocks: Mapping[str, Block], covers: list[int] | None = None) -> Entry | None:
         """Note the blocks that have rows in the journal; None when there are none."""
