@@ -1,5 +1,6 @@
 """Embedded ClickHouse (chDB) as the store: one process, one folder, a pool of connections."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from collector.store.parameters import typed
 from collector.store.snapshot import Site
 from fleetprof.errors import InputError, UnavailableError
 from fleetprof.open_files import raise_limit
+
+log = logging.getLogger("fleetprof.store")
 
 DEFAULT_MEMORY_BYTES = 2 << 30
 DEFAULT_THREADS = 2
@@ -200,13 +203,30 @@ class ChdbStore:
             try:
                 pooled.limit(limit_s)
                 yield pooled.raw
-            except RuntimeError as error:
-                raise parse(str(error)) from error
-            finally:
-                with self._guard:
-                    self._idle.append(pooled)
+            except BaseException as error:
+                self._renew(pooled)
+                if isinstance(error, RuntimeError):
+                    raise parse(str(error)) from error
+                raise
+            with self._guard:
+                self._idle.append(pooled)
         finally:
             self._free.release()
+
+    def _renew(self, failed: "_Pooled") -> None:
+        """Another connection in place of one whose statement failed.
+
+        chDB (4.4) gives what a failed query has written to its Arrow stream to the next query of the connection:
+        a wrong answer. The new one comes first, since chDB stops with its last connection.
+        """
+        try:
+            fresh = _Pooled(Connection(self._address))
+        except RuntimeError as error:
+            log.warning("Cannot open another connection to %s: %s", self.path, parse(str(error)).message)
+        else:
+            with self._guard:
+                self._idle.append(fresh)
+        failed.raw.close()
 
     def _take(self) -> "_Pooled":
         with self._guard:
