@@ -123,6 +123,15 @@ def test_errors_are_typed(store: ChdbStore) -> None:
                      " SETTINGS max_execution_time = 1", {}))  # fmt: skip
 
 
+def test_a_query_that_took_too_long_leaves_nothing_for_the_next(embedded: ChdbStore) -> None:
+    slow = "SELECT number % 9 AS key, sum(number) AS value FROM numbers(100000000000) GROUP BY key"
+    for number in range(2):
+        with pytest.raises(QueryTooLong):
+            embedded.query((slow + " SETTINGS max_execution_time = 1", {}))
+        found = embedded.query(("SELECT %(n)s AS answer", {"n": number}))
+        assert {name: values.tolist() for name, values in found.items()} == {"answer": [number]}
+
+
 def test_many_threads_share_a_store(store: ChdbStore, service: str) -> None:
     failures: list[BaseException] = []
 
