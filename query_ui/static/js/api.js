@@ -48,7 +48,10 @@ async function answerOf(asked) {
   if (response.status === 401 && location.pathname !== '/login') {
     location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   }
-  const body = await response.json().catch(() => null);
+  const body = await response.json().catch((failure) => {
+    if (failure.name === 'AbortError') throw failure; // dropped while the answer was on its way
+    return null;
+  });
   if (response.ok && body !== null) return body;
   throw new ApiError(body?.error || `The server answered ${response.status}.`, body?.hint || '', response.status);
 }
