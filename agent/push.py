@@ -13,6 +13,7 @@ from agent.aggregate import ClosedWindow
 from agent.connection import Connection
 from agent.encode import encode_definitions, encode_window
 from agent.pushback import asked_s
+from agent.run_numbers import RunNumbers
 from fleetprof.losses import DropReason, Losses
 from fleetprof.protocol import PROTOCOL_VERSION
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
@@ -71,6 +72,7 @@ class Pusher:
         self._connection, self._sender = connection, sender
         self._stacks: set[int] = {0}
         self._series: set[int] = set()
+        self._numbers = RunNumbers()
         self._lock = threading.Lock()
         self._losses = Losses()
         self._ended = False
@@ -116,17 +118,36 @@ class Pusher:
     def _push(self, sequence: int, window: ClosedWindow) -> Outcome:
         stacks = set(window.stack_ids) - self._stacks
         series = set(window.series_ids) - self._series
-        message = encode_window(window, self._sender.host)
+        answer = self._push_numbered(sequence, window, stacks, series)
         for _ in range(3):  # a collector may forget between two answers, but not for ever
-            request = self._request(sequence, message, encode_definitions(window, stacks, series))
-            answer = self._send(request)
             if answer.status != _Status.STATUS_NEED_DEFINITIONS:
                 self._confirmed(window)
                 return DONE
-            stacks, series = set(answer.unknown_stacks), set(answer.unknown_series)
+            if answer.unknown_stacks or answer.unknown_series:
+                stacks, series = set(answer.unknown_stacks), set(answer.unknown_series)
             self._stacks -= stacks
             self._series -= series
+            content = encode_window(window, self._sender.host)
+            answer = self._send(self._request(sequence, content, encode_definitions(window, stacks, series)))
         return self._never_satisfied()
+
+    def _push_numbered(
+        self, sequence: int, window: ClosedWindow, stacks: set[int], series: set[int]
+    ) -> ingest_pb2.PushResponse:
+        """Push a window with numbers for what the collector holds numbers of."""
+        sent = self._numbers.encode(window, self._sender.host, window, stacks, series)
+        try:
+            answer = self._send(self._request(sequence, sent.window, sent.definitions))
+        except grpc.RpcError as error:
+            if not sent.uses_numbers or error.code() != grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            # An older collector, which knows of no numbers, has taken the place of the one that held them.
+            answer = ingest_pb2.PushResponse(status=_Status.STATUS_NEED_DEFINITIONS)
+        if answer.status == _Status.STATUS_NEED_DEFINITIONS:
+            self._numbers.forget()
+        else:
+            self._numbers.answered(sent, answer)
+        return answer
 
     def _begin(self, request: ingest_pb2.PushRequest) -> Callable[[], Outcome]:
         """Begin to push a whole request; what is returned waits for its end, and raises as `_send` does."""

@@ -16,6 +16,11 @@ class Encoded:
     definitions: ingest_pb2.Definitions
     new_frames: list[int]
 
+    @property
+    def uses_numbers(self) -> bool:
+        """Whether it can be read only by who holds the run's numbers."""
+        return bool(self.window.stack_numbers or self.definitions.frame_numbers)
+
 
 class RunNumbers:
     """Belongs to one thread, and one window at a time: its answer says what the next one may use."""

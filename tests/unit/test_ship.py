@@ -40,6 +40,8 @@ class Collector(ingest_pb2_grpc.IngestServiceServicer):
         self.refuse: list[grpc.StatusCode] = []
         self.pushback_ms = ""
         self.known = 0
+        self.known_numbers = 0
+        self.numbers_lost = False
         self.refused_s: list[float] = []
         self.changed = threading.Condition()
 
@@ -51,6 +53,9 @@ class Collector(ingest_pb2_grpc.IngestServiceServicer):
                 context.abort(self.refuse.pop(0), "as the test wants it")
             self.requests.append(request)
             self.changed.notify_all()
+            if self.numbers_lost:
+                self.numbers_lost = False
+                return Response(status=Response.STATUS_NEED_DEFINITIONS)
             self.known += len(request.definitions.stacks.depth)
             if self.known < len(request.window.stack_ids):
                 return Response(
@@ -58,7 +63,7 @@ class Collector(ingest_pb2_grpc.IngestServiceServicer):
                     unknown_stacks=request.window.stack_ids,
                     unknown_series=request.window.series_ids,
                 )
-            return Response(status=Response.STATUS_ACCEPTED)
+            return Response(status=Response.STATUS_ACCEPTED, known_numbers=self.known_numbers)
 
     def wait_for(self, count: int) -> list[ingest_pb2.PushRequest]:
         with self.changed:
@@ -116,6 +121,38 @@ def test_definitions_are_sent_once_and_again_when_asked_for(collector: tuple[Col
     third, again = servicer.wait_for(4)[2:]
     assert (third.sequence, again.sequence) == (3, 3)
     assert list(again.definitions.stacks.depth) == [1]
+    assert ship.close(5) == 0
+
+
+def test_numbers_are_used_where_the_collector_holds_them_and_only_there(
+    collector: tuple[Collector, int],
+) -> None:
+    servicer, port = collector
+    ship = shipper(port)
+
+    def push(known_numbers: int, refuse: list[grpc.StatusCode]) -> list[ingest_pb2.PushRequest]:
+        with servicer.changed:
+            servicer.known_numbers, servicer.refuse = known_numbers, refuse
+            before = len(servicer.requests)
+        ship.offer(some_window(MAIN, OTHER))
+        assert ship.flush(20)
+        return servicer.wait_for(before + 1)[before:]
+
+    def numbered(requests: list[ingest_pb2.PushRequest]) -> list[int]:
+        return [len(request.window.stack_numbers) for request in requests]
+
+    assert numbered(push(2, [])) == [0]
+    assert numbered(push(2, [])) == [2]
+    # One that restarted lacks them, and then again holds them.
+    with servicer.changed:
+        servicer.numbers_lost = True
+    assert numbered(push(0, [])) == [2, 0]
+    assert numbered(push(2, [])) == [0]
+    assert numbered(push(2, [])) == [2]
+    # An older one refuses what it cannot read: nothing is lost, and it gets ids.
+    assert numbered(push(0, [grpc.StatusCode.INVALID_ARGUMENT])) == [0]
+    assert numbered(push(0, [])) == [0]
+    assert not ship.take_losses()
     assert ship.close(5) == 0
 
 
