@@ -22,6 +22,7 @@ SHARD_KEYS = {
     "stack_1h": "stack",
     "func_1h": "func",
     "frames": "id",
+    "symbolized": "id",
     "series": "series",
     "series_1m": "series",
     "windows": "agent_id",
@@ -37,6 +38,8 @@ _CREATE = re.compile(
     re.DOTALL,
 )
 _ALTER = re.compile(r"ALTER TABLE (?P<name>\w+) (?P<what>ADD|DROP|MODIFY) COLUMN (?P<rest>.*)", re.DOTALL)
+_OF_ROWS = re.compile(r"\s+(CODEC\(|TTL ).*", re.DOTALL)
+"""What a column says of how rows are kept: the distributed table has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,13 @@ class Cluster:
         return [create] if everywhere else [create, over]
 
     def _alter(self, found: "re.Match[str]") -> list[str]:
-        name = found["name"]
-        tables = [local_table(name)] + ([name] if name in SHARD_KEYS else [])
+        name, column = found["name"], found["rest"].strip()
+        tables = {local_table(name): column}
+        if name in SHARD_KEYS:
+            tables[name] = _OF_ROWS.sub("", column)
         return [
-            f"ALTER TABLE {self.database}.{table} ON CLUSTER {self.name} {found['what']} COLUMN {found['rest']}"
-            for table in tables
+            f"ALTER TABLE {self.database}.{table} ON CLUSTER {self.name} {found['what']} COLUMN {what}"
+            for table, what in tables.items()
         ]
 
 

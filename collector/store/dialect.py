@@ -11,6 +11,8 @@ from string import Template
 from collector.store.cluster_ddl import Cluster
 
 _MODERN = (23, 8)
+_LEFT_OUT = "-- "
+"""What statements begin with that are not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +34,35 @@ class Dialect:
     def ddl(self, sql: str) -> list[str]:
         """The statements that do here what a statement of a migration says.
 
-        Raises KeyError as `render` does, and UnavailableError for what cannot be done on a cluster.
+        None where there is nothing to say. Raises KeyError as `render` does, and UnavailableError for what cannot
+        be done on a cluster.
         """
         rendered = self.render(sql)
+        if rendered.startswith(_LEFT_OUT):
+            return []
         return self.cluster.ddl(rendered) if self.cluster else [rendered]
 
     def _clauses(self) -> Mapping[str, str]:
         if not self.modern:
-            names = ("codec_delta", "codec_zstd", "codec_t64", "codec_t64_32", "dedup")
-            return {"lc": "String"} | dict.fromkeys(names, "")
+            names = (
+                "codec_delta",
+                "codec_windows",
+                "codec_zstd",
+                "codec_t64",
+                "codec_t64_32",
+                "ttl_2_days",
+                "dedup",
+            )
+            return {"lc": "String", "modern": _LEFT_OUT} | dict.fromkeys(names, "")
         return {
             "lc": "LowCardinality(String)",
+            "modern": "",
             "codec_delta": "CODEC(Delta(4), ZSTD(1))",
+            "codec_windows": "CODEC(GCD, Delta(4), ZSTD(1))",
             "codec_zstd": "CODEC(ZSTD(1))",
             "codec_t64": "CODEC(T64, ZSTD(1))",
             "codec_t64_32": "CODEC(T64, ZSTD(1))",
+            "ttl_2_days": "TTL ts + INTERVAL 2 DAY",
             # A repeated insert is recognised by newest_blocks (interface.py), or by the replicas of a cluster.
             "dedup": "",
         }

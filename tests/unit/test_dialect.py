@@ -47,6 +47,13 @@ def test_a_cluster_has_a_replicated_table_and_one_over_all_shards() -> None:
         "ALTER TABLE profiles.samples_local ON CLUSTER fleet ADD COLUMN b UInt8",
         "ALTER TABLE profiles.samples ON CLUSTER fleet ADD COLUMN b UInt8",
     ]
+    assert cluster.ddl(
+        "ALTER TABLE samples MODIFY COLUMN b UInt8 CODEC(T64, ZSTD(1)) TTL ts + INTERVAL 2 DAY\n"
+    ) == [
+        "ALTER TABLE profiles.samples_local ON CLUSTER fleet MODIFY COLUMN b UInt8 CODEC(T64, ZSTD(1)) TTL ts"
+        " + INTERVAL 2 DAY",
+        "ALTER TABLE profiles.samples ON CLUSTER fleet MODIFY COLUMN b UInt8",
+    ]
     with pytest.raises(UnavailableError):
         cluster.ddl("INSERT INTO samples SELECT 1")
 
