@@ -34,7 +34,7 @@ PACE_S = 0.8
 STEPPED_WINDOWS = 4
 STUCK_S = 90.0
 """At the end, agents give up when so long nothing was delivered."""
-PATIENCE = Patience(queue_windows=12, spool_after_s=1.0, catch_up_rate=100.0)
+PATIENCE = Patience(queue_windows=60, spool_after_s=1.0, catch_up_rate=100.0)
 SPOOL_BYTES = 8 << 20
 BACK_S = 20 * 3600
 """Windows begin so long ago, and come faster than time passes."""
