@@ -99,12 +99,18 @@ class FaultyAgent:
         window = self._drawn.pop().whole(self._fleet.book)
         second = self._next_s if stepped_s is None else stepped_s
         self._next_s += WINDOW_S
-        self._clock.write_text(str(self._next_s))
+        self._keep_clock()
         window.times = type(window.times)(second * 10**9, 0, WINDOW_S * 10**9)
         window.losses = self.take_losses()
         self._sequence += 1
         self._ledger.window((self.name, self.run, self._sequence), second, window)
         self._shipper.offer(window)
+
+    def _keep_clock(self) -> None:
+        """Whole or not at all: SIGKILL may come at any moment."""
+        part = self._clock.with_suffix(".part")
+        part.write_text(str(self._next_s))
+        part.replace(self._clock)
 
     def take_losses(self) -> Losses:
         """What the shipper dropped, noted."""
