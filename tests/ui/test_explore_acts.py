@@ -210,6 +210,20 @@ def test_completion_leads_to_a_selector(page: Page, shop_url: str) -> None:
     expect(page.locator("#selector")).to_have_value('service="gateway"')
 
 
+def test_a_question_dropped_while_its_answer_arrives_is_no_failure(page: Page, shop_url: str) -> None:
+    open_explore(page, shop_url)
+    dropped = page.evaluate(
+        """async () => {
+          const page = document.querySelector('script[type=module]').src;
+          const {ask, isDropped} = await import(page.replace('explore.js', 'api.js'));
+          const json = () => Promise.reject(new DOMException('', 'AbortError'));
+          window.fetch = async () => ({status: 200, ok: true, json});
+          return ask('labels', {}).then(() => null, isDropped);
+        }"""
+    )
+    assert dropped is True
+
+
 def test_range_menu_and_shift(page: Page, shop_url: str) -> None:
     open_explore(page, shop_url)
     page.keyboard.press("r")
