@@ -67,7 +67,7 @@ def _notices(disk: DiskStatus, now_s: int) -> Iterator[Json]:
         yield {
             "severity": WARNING,
             "title": f"{_days(lately)} dropped for want of room on the collector's disk.",
-            "text": f"{left} A larger disk or a shorter retention keeps this from happening.",
+            "text": f"{'' if disk.refusal else left + ' '}A larger disk or a shorter retention prevents this.",
         }
 
 

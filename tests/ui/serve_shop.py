@@ -1,12 +1,14 @@
 """Serves an invented fleet from a store of its own: `python -m tests.ui.serve_shop FOLDER CONTENT [PORT]`.
 
-CONTENT is shop, fleet or empty. A process of its own, because a process can have one embedded store open.
+CONTENT is shop, fleet, empty, or full (empty too, on a disk that is full). A process of its own, because a process
+can have one embedded store open.
 Prints the URL, then serves until its standard input closes.
 """
 
 import sys
 from pathlib import Path
 
+from collector.keeping.disk_guard import DiskStatus, DroppedDay
 from collector.query.querier import Querier
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
@@ -14,6 +16,14 @@ from query_ui.app import UiConfig, create_app
 from query_ui.server import serve
 from tests.ui import fleet
 from tests.ui.shop import NOW_S, fill
+
+FULL = DiskStatus(
+    free_bytes=700 << 20,
+    total_bytes=100 << 30,
+    reserve_bytes=2 << 30,
+    refusal="full",
+    dropped=(DroppedDay("2026-03-02", NOW_S - 7200), DroppedDay("2026-03-03", NOW_S - 3600)),
+)
 
 
 def main(folder: Path, content: str, port: str) -> None:
@@ -25,7 +35,7 @@ def main(folder: Path, content: str, port: str) -> None:
     if content == "fleet":
         fleet.fill(store)
         alerts = fleet.judge(folder, store)
-    config = UiConfig(now=lambda: NOW_S, alerts=alerts)
+    config = UiConfig(now=lambda: NOW_S, alerts=alerts, disk=lambda: FULL if content == "full" else None)
     running = serve(create_app(Querier(store), config), "127.0.0.1", int(port))
     print(running.url, flush=True)
     sys.stdin.read()
