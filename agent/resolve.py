@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.cpython.merge import without_calls
-from agent.cpython.words import are_words
+from agent.cpython.words import WORDS
 from agent.process import Mapping, Process
 from agent.samples import U64, Captures, Stacks, UserEnd
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
@@ -219,12 +219,9 @@ def _lookup_addrs(part: bytes, leaf_exact: bool) -> list[int]:
 
     Python frames among them are no addresses, and stay.
     """
-    addrs = np.frombuffer(part, np.uint64).copy()
+    addrs: list[int] = memoryview(part).cast("Q").tolist()
     first = 1 if leaf_exact else 0
-    back = ~are_words(addrs[first:]) & (addrs[first:] > 0)
-    addrs[first:] -= back.astype(np.uint64)
-    found: list[int] = addrs.tolist()
-    return found
+    return addrs[:first] + [addr - 1 if addr and addr not in WORDS else addr for addr in addrs[first:]]
 
 
 def _slices(stacks: Stacks) -> list[bytes]:

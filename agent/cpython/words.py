@@ -10,11 +10,13 @@ import numpy.typing as npt
 from agent.samples import U64
 
 _TOP_BITS, _PYTHON = np.uint64(62), np.uint64(2)
+WORDS = range(2 << 62, 3 << 62)
+"""Entries of stacks that are Python frames."""
 
 
 def is_word(addr: int) -> bool:
     """Whether an entry of a stack is a Python frame."""
-    return addr >> 62 == 2
+    return addr in WORDS
 
 
 def are_words(addrs: U64) -> npt.NDArray[np.bool_]:
