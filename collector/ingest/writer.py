@@ -7,6 +7,7 @@ sync → forget the entries. What is in the journal is retried until the store t
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,6 +34,8 @@ log = logging.getLogger("fleetprof.ingest")
 
 _FIRST_RETRY_S = 0.25
 _LONGEST_RETRY_S = 10.0
+_LEFT_AGAIN_S = 60.0
+"""Pause after roll-ups of another collector could not be completed."""
 
 
 class Writer:
@@ -53,6 +56,7 @@ class Writer:
         self._abandon, self._failed = abandon, failed
         self._marks = Marks(store, journal.owner())
         self._left = LeftRollups(store, journal.owner())
+        self._left_again_s = 0.0
         self.pending = PendingRollups()
         self._settling = ThreadPoolExecutor(1, thread_name_prefix="settle")
         self._recover()
@@ -85,12 +89,14 @@ class Writer:
         try:
             for day in sorted(idle.union(self.pending.due(everything))):
                 self._roll_up_day(day, {hour for hour in clear if hour // DAY_S == day})
-            for hour in sorted(self._left.hours)[: None if everything else 1]:
-                self._roll_up_left(hour)
         except (OSError, StoreError) as error:
             log.error("Cannot store roll-ups yet: %s", error)
             self._failed()
             return False
+        try:
+            self._roll_up_left(everything)
+        except (OSError, StoreError) as error:
+            log.error("Cannot complete the roll-ups of a collector before this one yet: %s", error)
         return True
 
     def close(self) -> None:
@@ -110,10 +116,18 @@ class Writer:
         elif self._store_entry(entry):
             self._settle(entries, [entry.number])
 
-    def _roll_up_left(self, hour: int) -> None:
-        """Store what roll-ups lack that another collector left, once nothing of that day waits to be stored."""
-        if self.pending.of_day(hour // DAY_S) or not self._store.caught_up():
+    def _roll_up_left(self, everything: bool) -> None:
+        """Complete roll-ups that another collector left, an hour at a time: batches wait meanwhile."""
+        idle = [hour for hour in sorted(self._left.hours) if not self.pending.of_day(hour // DAY_S)]
+        if not idle or (time.monotonic() < self._left_again_s and not everything):
             return
+        self._left_again_s = time.monotonic() + _LEFT_AGAIN_S
+        if self._store.caught_up():
+            for hour in idle if everything else idle[:1]:
+                self._complete_hour(hour)
+            self._left_again_s = 0.0
+
+    def _complete_hour(self, hour: int) -> None:
         for blocks in itertools.chain(self._left.missing(hour), [{MARKS: self._left.to_clear(hour)}]):
             if entry := self._note(blocks):
                 if not self._store_entry(entry):
