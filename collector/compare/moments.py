@@ -14,8 +14,9 @@ from collector.compare.clusters import Layout, Presence, with_host
 from collector.compare.evidence import Evidence, Side
 from collector.compare.functions import unify
 from collector.query.asking import Asking
-from collector.query.definitions import FrameNames, encode_ids, load_stacks, take_ragged
+from collector.query.definitions import FrameNames, load_stacks, take_ragged
 from collector.query.model import Query
+from collector.query.named import load_named
 from collector.query.profiles import UNDEFINED_STACK
 from collector.query.sources import Binds, Segment, segment_condition, series_sql
 from fleetprof.frames import UNSAMPLED, Frame
@@ -141,13 +142,12 @@ def _load_frames(
         for query in queries
     )
     defined = load_stacks(asking, services, stacks, (chosen, binds))
-    codes, distinct = encode_ids(defined.frames)
-    frames = names.load(distinct)
+    frames, codes, defined_starts = load_named(names, defined)
     unsampled, undefined = len(frames), len(frames) + 1
     frames += [UNSAMPLED, UNDEFINED_STACK]
     # Two more rows stand behind the defined stacks: the empty stack and the undefined one.
     flat = np.append(codes, np.array([unsampled, undefined], np.int32))
-    bounds = np.append(defined.starts, defined.starts[-1] + np.array([1, 2]))
+    bounds = np.append(defined_starts, defined_starts[-1] + np.array([1, 2]))
     rows = np.searchsorted(defined.ids, stacks)
     known = rows < len(defined.ids)
     known[known] = defined.ids[rows[known]] == stacks[known]

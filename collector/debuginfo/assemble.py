@@ -6,6 +6,8 @@ from collector.config import CollectorConfig
 from collector.debuginfo.files import FOLDER, DebugFiles
 from collector.debuginfo.intake import Intake
 from collector.debuginfo.metrics import DebugInfoMetrics
+from collector.debuginfo.namer import Namer
+from collector.debuginfo.naming import Naming
 from collector.debuginfo.service import DebugInfoService
 from collector.debuginfo.workers import WorkerLimits, Workers
 from collector.store.interface import Store
@@ -22,15 +24,18 @@ def open_workers(config: CollectorConfig) -> Workers:
 
 
 class DebugInfo:
-    """Keeps debug files until `stop`."""
+    """Keeps debug files and names frames with them, until `stop`."""
 
     def __init__(self, config: CollectorConfig, store: Store, metrics: CollectorRegistry) -> None:
         """Raises UnavailableError."""
         files, self._workers = open_files(config), open_workers(config)
         files.sweep()
-        self.service = DebugInfoService(files, Intake(files, self._workers))
-        metrics.register(DebugInfoMetrics(files))
+        naming = Naming(store, files, self._workers)
+        self._namer = Namer(naming, files)
+        self.service = DebugInfoService(files, Intake(files, self._workers), self._namer.wake)
+        metrics.register(DebugInfoMetrics(files, naming))
 
     def stop(self) -> None:
-        """End what runs."""
+        """End what runs; what is not named yet is named at the next start."""
         self._workers.close()
+        self._namer.stop()

@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector as MetricSource
 
 from collector.debuginfo.files import DebugFiles
+from collector.debuginfo.naming import Naming
 
 _PREFIX = "fleetprof_collector_debuginfo"
 
@@ -13,8 +14,8 @@ _PREFIX = "fleetprof_collector_debuginfo"
 class DebugInfoMetrics(MetricSource):
     """Looks at the files when it is asked."""
 
-    def __init__(self, files: DebugFiles) -> None:
-        self._files = files
+    def __init__(self, files: DebugFiles, naming: Naming) -> None:
+        self._files, self._naming = files, naming
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -25,4 +26,7 @@ class DebugInfoMetrics(MetricSource):
         )
         yield CounterMetricFamily(
             f"{_PREFIX}_evicted", "Debug files that gave way to others.", value=files.evicted
+        )
+        yield CounterMetricFamily(
+            f"{_PREFIX}_frames_named", "Stored frames that got names.", value=self._naming.named
         )

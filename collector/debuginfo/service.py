@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -25,10 +25,10 @@ _Upload = debuginfo_pb2.UploadDebugInfoRequest
 
 
 class DebugInfoService(debuginfo_pb2_grpc.DebugInfoServiceServicer):
-    """Answers from the kept files."""
+    """Answers from the kept files. `changed` is called when there is a new one."""
 
-    def __init__(self, files: DebugFiles, intake: Intake) -> None:
-        self._files, self._intake = files, intake
+    def __init__(self, files: DebugFiles, intake: Intake, changed: Callable[[], None]) -> None:
+        self._files, self._intake, self._changed = files, intake, changed
         self._places = threading.Semaphore(MAX_UPLOADS)
 
     def Upload(
@@ -49,6 +49,7 @@ class DebugInfoService(debuginfo_pb2_grpc.DebugInfoServiceServicer):
             self._places.release()
         if not kept.better:
             log.info("Keeping debug file %s (%s).", kept.file.build_id, kept.file.name)
+            self._changed()
         return kept_message(kept)
 
     def List(

@@ -116,6 +116,7 @@ class FrameNames:
         self._lock = threading.Lock()
         self._named: dict[int, Frame] = {}
         self._unnamed: dict[int, Frame] = {}
+        self._chains: dict[int, tuple[int, ...]] = {}
         self._unnamed_since = time.monotonic()
 
     def load(self, ids: U64) -> list[Frame]:
@@ -131,16 +132,32 @@ class FrameNames:
         known.update(fresh)
         return [known.get(key, UNDEFINED_FRAME) for key in keys]
 
+    def chains(self, ids: list[int]) -> list[tuple[int, ...]]:
+        """For each frame without a function, in order: the frames that stand for it since debug information came.
+
+        Innermost inlined function first; () where there are none.
+        """
+        with self._lock:
+            self._forget()
+            known = {key: chain for key in ids if (chain := self._chains.get(key)) is not None}
+        fresh = self._fetch_chains([key for key in ids if key not in known]) if len(known) < len(ids) else {}
+        with self._lock:
+            self._chains.update(fresh)
+        known.update(fresh)
+        return [known[key] for key in ids]
+
     def _get(self, key: int) -> Frame | None:
         return self._named.get(key) or self._unnamed.get(key)
 
     def _forget(self) -> None:
         if time.monotonic() - self._unnamed_since > _UNNAMED_KEPT_S:
             self._unnamed.clear()
+            self._chains.clear()
             self._unnamed_since = time.monotonic()
         if len(self._named) + len(self._unnamed) > _MAX_CACHED_FRAMES:
             self._named.clear()
             self._unnamed.clear()
+            self._chains.clear()
 
     def _fetch(self, ids: list[int]) -> dict[int, Frame]:
         """Frames by id, the latest definition of each."""
@@ -155,6 +172,18 @@ class FrameNames:
             )
             frames.update(_frames(*(found[name].tolist() for name in _COLUMNS)))
         return frames
+
+    def _fetch_chains(self, ids: list[int]) -> dict[int, tuple[int, ...]]:
+        chains: dict[int, tuple[int, ...]] = dict.fromkeys(ids, ())
+        for start in range(0, len(ids), _IDS_A_STATEMENT):
+            binds = Binds()
+            condition = f"id IN {binds.add(ids[start : start + _IDS_A_STATEMENT])}"
+            found = self._asking.ask(
+                f"SELECT id, functions FROM symbolized WHERE {condition} ORDER BY updated_ns", binds
+            )
+            for id_, functions in zip(found["id"].tolist(), found["functions"], strict=True):
+                chains[id_] = tuple(np.asarray(functions, np.uint64).tolist())
+        return chains
 
 
 _COLUMNS = ("id", "kind", "function", "mapping", "build_id", "offset", "file", "line")

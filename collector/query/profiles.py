@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from collector.query.asking import Asking
 from collector.query.completeness import Coverage
-from collector.query.definitions import FrameNames, StackFrames, encode_ids, load_stacks, take_ragged
+from collector.query.definitions import FrameNames, StackFrames, load_stacks, take_ragged
 from collector.query.model import Profile, Query
+from collector.query.named import load_named
 from collector.query.segments import stack_segments
 from collector.query.sources import Binds, Segment, resolution_of, union_sql
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind
@@ -67,9 +68,13 @@ def load_profile(
     coverage: Coverage,
     max_stacks: int | None,
     split_services: bool,
+    segments: list[Segment] | None = None,
 ) -> Profile:
-    """The query's profile with its `max_stacks` heaviest stacks (None: all); the rest is one "(other)"."""
-    segments = stack_segments(asking, query)
+    """The query's profile with its `max_stacks` heaviest stacks (None: all); the rest is one "(other)".
+
+    `segments` cover the query's range; by default they are chosen here.
+    """
+    segments = segments or stack_segments(asking, query)
     sums = load_sums(asking, query, segments)
     kept = sums.take(_heaviest(sums.value, max_stacks))
     rest = int(sums.value.sum()) - int(kept.value.sum())
@@ -113,13 +118,12 @@ def _assemble(
     names: FrameNames, sums: StackSums, stacks: StackFrames, split: bool
 ) -> tuple[list[Frame], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """(frames, frame_index, starts) of the sums' stacks, with the service as outermost frame if `split`."""
-    codes, distinct = encode_ids(stacks.frames)
-    frames = names.load(distinct)
+    frames, codes, bounds = load_named(names, stacks)
     unsampled, undefined, first_service = len(frames), len(frames) + 1, len(frames) + 2
     frames += [UNSAMPLED, UNDEFINED_STACK]
     # Two more rows stand behind the defined stacks: the empty stack and the undefined one.
     flat = np.append(codes, np.array([unsampled, undefined], np.int32))
-    starts = np.append(stacks.starts, stacks.starts[-1] + np.array([1, 2]))
+    starts = np.append(bounds, bounds[-1] + np.array([1, 2]))
     rows = np.searchsorted(stacks.ids, sums.stack)
     found = rows < len(stacks.ids)
     found[found] = stacks.ids[rows[found]] == sums.stack[found]

@@ -8,6 +8,7 @@ from collector.query.asking import Asking
 from collector.query.completeness import Coverage
 from collector.query.definitions import FrameNames
 from collector.query.model import Query, TopRow
+from collector.query.named import load_chains
 from collector.query.profiles import UNDEFINED_STACK, load_profile
 from collector.query.segments import function_segments
 from collector.query.sources import Binds, Segment, segment_condition
@@ -27,7 +28,7 @@ def load_top(
         if segment.table == "func_1h":
             rows, value = _hours(asking, names, query, segment)
         else:
-            rows, value = _from_stacks(asking, names, replace(query, range=segment.range))
+            rows, value = _from_stacks(asking, names, query, segment)
         total += value
         for row in rows:
             own, with_calls = by_frame.get(row.frame, (0, 0))
@@ -36,13 +37,23 @@ def load_top(
     return sort_top(merged, sort)[:limit], total
 
 
-def _from_stacks(asking: Asking, names: FrameNames, query: Query) -> tuple[list[TopRow], int]:
-    profile = load_profile(asking, names, query, Coverage.unknown(), max_stacks=None, split_services=False)
+def _from_stacks(
+    asking: Asking, names: FrameNames, query: Query, segment: Segment
+) -> tuple[list[TopRow], int]:
+    part = replace(query, range=segment.range)
+    unknown = Coverage.unknown()
+    profile = load_profile(
+        asking, names, part, unknown, max_stacks=None, split_services=False, segments=[segment]
+    )
     return top_of(profile), profile.total
 
 
 def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) -> tuple[list[TopRow], int]:
-    """Rows of the functions; time without a stack, and with an undefined one, comes from stack_1h."""
+    """Rows of the functions; time without a stack, and with an undefined one, comes from stack_1h.
+
+    Where frames were named after they were stored, several rows are one function, and a stack that has two of them
+    would count twice in its total: then stacks tell.
+    """
     binds = Binds()
     found = asking.ask(
         f"SELECT func, sum(self) AS own, sum(total) AS with_calls FROM func_1h "
@@ -51,11 +62,12 @@ def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) ->
     )
     codes = ~np.isin(found["func"], np.array([0, _UNSAMPLED_ID], np.uint64))
     func, own, with_calls = (found[name][codes] for name in ("func", "own", "with_calls"))
+    frames = names.load(func)
+    if load_chains(names, func, frames):
+        return _from_stacks(asking, names, query, Segment("stack_1h", segment.range))
     rows = [
         TopRow(frame, self_value, total_value)
-        for frame, self_value, total_value in zip(
-            names.load(func), own.tolist(), with_calls.tolist(), strict=True
-        )
+        for frame, self_value, total_value in zip(frames, own.tolist(), with_calls.tolist(), strict=True)
     ]
     binds = Binds()
     sums = asking.ask(
