@@ -56,17 +56,22 @@ class SeriesBook:
         waits = np.where(captures.type == ProfileType.OFFCPU, captures.wait.astype(np.int64), -1).tolist()
         index: dict[int, int] = {}
         labels: list[dict[str, str]] = []
-        row_series = np.empty(len(captures), np.uint32)
-        for row, (owner, comm, wait) in enumerate(zip(owners, captures.comm.tolist(), waits, strict=True)):
-            number, found = self._series(owner, comm, wait)
-            if number not in index:
-                index[number] = len(index)
-                labels.append(found)
-            row_series[row] = index[number]
-        return RowSeries(row_series, list(index), labels)
+        places: dict[_Key, int] = {}
+        row_series = []
+        for owner, comm, wait in zip(owners, captures.comm.tolist(), waits, strict=True):
+            key = (id(owner), comm, wait)
+            place = places.get(key)
+            if place is None:
+                number, found = self._series(key, owner)
+                if number not in index:
+                    index[number] = len(index)
+                    labels.append(found)
+                place = places[key] = index[number]
+            row_series.append(place)
+        return RowSeries(np.array(row_series, np.uint32), list(index), labels)
 
-    def _series(self, owner: Process | None, comm: bytes, wait: int) -> tuple[int, dict[str, str]]:
-        key = (id(owner), comm, wait)
+    def _series(self, key: _Key, owner: Process | None) -> tuple[int, dict[str, str]]:
+        _, comm, wait = key
         known = self._known.get(key)
         if known is None:
             labels = dict(self._identifier.labels(owner, comm.decode("utf-8", "replace")))
