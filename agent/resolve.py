@@ -79,6 +79,8 @@ class _Space:
     mappings: list[Mapping] | None = None
     window: int = 0
     """When it was last used. Holding `owner` keeps its id(), the key of this space, from being reused."""
+    nameless: bool = False
+    """Whether it has Python functions whose names may still come."""
 
 
 class Resolver:
@@ -149,10 +151,10 @@ class Resolver:
         return number
 
     def _open(self, process: Process) -> _Space:
-        """The memory for one image; emptied when its mappings changed, or may hold code made at run time."""
+        """The memory for one image; emptied when its mappings changed, or what it knows may be known better."""
         space = self._spaces.get(id(process)) or _Space(owner=process)
         jit = any(not mapping.path or mapping.path.startswith("//anon") for mapping in process.mappings)
-        if space.mappings is not process.mappings or jit:
+        if space.mappings is not process.mappings or jit or space.nameless:
             space = _Space(owner=process, mappings=process.mappings)
         space.window = self._window
         self._spaces[id(process)] = space
@@ -188,6 +190,7 @@ class Resolver:
     def _remember(self, space: _Space, addrs: U64, frames: list[Frame]) -> None:
         for addr, frame in zip(addrs.tolist(), frames, strict=True):
             space.by_addr[addr] = self._define(frame)
+            space.nameless |= frame.kind is FrameKind.PYTHON and not frame.function
 
     def _user_ids(self, owner: Process | None, part: bytes) -> FrameIds:
         if not part:

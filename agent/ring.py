@@ -15,7 +15,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from agent.samples import U64, Captures, Stacks, UserEnd, empty
+from agent.cpython.words import without_words
+from agent.samples import U8, U64, Captures, Stacks, UserEnd, empty
 from fleetprof.losses import DropReason, Losses
 from fleetprof.profile_types import ProfileType
 
@@ -185,9 +186,18 @@ def _rows(content: Bytes, records: npt.NDArray[np.void], first: Positions) -> Ca
         value_ns=np.where(is_runq, rows["runq_ns"], rows["value_ns"]),
         truncated=rows["truncated"] != 0,
         user_end=rows["user_end"],
-        user=_stacks(words, first[order] // 8, user_depth),
+        user=_user_stacks(words, first[order] // 8, user_depth, rows["user_end"]),
         kernel=_stacks(words, first[order] // 8 + user_depth, kernel_depth),
     )
+
+
+def _user_stacks(words: U64, first: Positions, depths: Positions, ends: U8) -> Stacks:
+    """The kernel's walk along frame pointers takes whatever it finds for an address, also what looks like a Python
+    frame; only those that were unwound hold real ones."""
+    stacks = _stacks(words, first, depths)
+    by_kernel = np.repeat((ends == UserEnd.UNKNOWN) | (ends == UserEnd.NEW), depths)
+    without_words(stacks.addrs, by_kernel)
+    return stacks
 
 
 def _stacks(words: U64, first: Positions, depths: Positions) -> Stacks:

@@ -70,15 +70,13 @@ struct {
 	__type(value, struct fp_python);
 } python_processes SEC(".maps");
 
-/* What a code object is called, sent before the first capture that refers to it. */
+/* What a code object is called, sent with the first capture that refers to it. Cut after its texts. */
 struct fp_python_name {
 	__u64 word; /* as in the capture */
 	__u32 pid;
 	__u32 line;
-	__u16 file_bytes, function_bytes; /* of the str objects, as far as they were read; 0 for a failure */
-	__u32 reserved;
-	__u8 file[FP_PYTHON_TEXT]; /* str objects with their header */
-	__u8 function[FP_PYTHON_TEXT];
+	__u32 file_bytes, function_bytes;
+	__u8 texts[2 * FP_PYTHON_TEXT]; /* two str objects with their headers, as far as they go */
 };
 
 /* The Python frames of one thread, in a map for what the verifier makes of it (see struct walk). */
@@ -100,22 +98,23 @@ struct fp_python_stack {
 	struct fp_python_name name;
 };
 
-/* Names on their way to the agent, 544 bytes each. One that finds no room is sent again with a later sample. */
+/* Names on their way to the agent, about 240 bytes each. One that finds no room is sent with a later sample. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } python_names SEC(".maps");
 
-#define FP_PYTHON_SETS 2048
+#define FP_PYTHON_SET_BITS 14
 #define FP_PYTHON_WAYS 4
 
-/* Names that were sent from this CPU: four places for each set, taken in turn. 64 KiB for each possible CPU. */
+/* Names that were sent: four places for each set, taken in turn. 512 KiB. Two CPUs may forget what the other one sent,
+ * and send it again. */
 struct fp_python_sent {
 	__u64 keys[FP_PYTHON_WAYS];
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FP_PYTHON_SETS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << FP_PYTHON_SET_BITS);
 	__type(key, __u32);
 	__type(value, struct fp_python_sent);
 } python_sent SEC(".maps");
@@ -217,11 +216,16 @@ static __always_inline bool send_name(struct python_walk *walk, __u64 word, __u6
 	name->word = word;
 	name->pid = stack->pid;
 	name->line = python_pointer(code + python->code_line);
-	name->file_bytes = copy_text(python, name->file, stack->names[0]);
-	name->function_bytes = copy_text(python, name->function, stack->names[python->code_name == 1 ? 1 : 2]);
-	if (!name->file_bytes || !name->function_bytes)
+	__u64 file = copy_text(python, name->texts, stack->names[0]);
+	if (!file || file > FP_PYTHON_TEXT)
 		return false;
-	return !bpf_ringbuf_output(&python_names, name, sizeof(*name), BPF_RB_NO_WAKEUP);
+	__u64 function = copy_text(python, name->texts + file, stack->names[python->code_name == 1 ? 1 : 2]);
+	if (!function || function > FP_PYTHON_TEXT)
+		return false;
+	name->file_bytes = file;
+	name->function_bytes = function;
+	__u64 size = __builtin_offsetof(struct fp_python_name, texts) + file + function;
+	return !bpf_ringbuf_output(&python_names, name, size, BPF_RB_NO_WAKEUP);
 }
 
 /* Sees to it that the agent knows the name of a code object. */
@@ -229,7 +233,7 @@ static __always_inline void tell_name(struct python_walk *walk, __u64 word, __u6
 {
 	struct fp_python_stack *stack = walk->stack;
 	__u64 key = (word ^ (__u64)walk->python->seed << 32) * 0x9e3779b97f4a7c15ULL;
-	__u32 place = key >> 53;
+	__u32 place = key >> (64 - FP_PYTHON_SET_BITS);
 	struct fp_python_sent *sent = bpf_map_lookup_elem(&python_sent, &place);
 	if (!sent)
 		return;

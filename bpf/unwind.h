@@ -299,6 +299,8 @@ static __always_inline long by_rule(struct walk *walk, const struct fp_rule *rul
 		walk->why = FP_END_ROOT;
 		return 1;
 	}
+	if (ra >> 63)
+		return 1; /* no address of a process; it could pass for a Python frame */
 	walk->why = FP_END_UNKNOWN;
 	walk->exact = rule->cfa == FP_CFA_SIGNAL;
 	walk->now.ip = ra;

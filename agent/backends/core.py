@@ -72,7 +72,9 @@ class CoreBackend:
     def fill(self) -> float:
         """See Backend."""
         self._run_time.tick()
-        return max(self._sampler.fill(), self._sched.fill() if self._sched else 0)
+        names = self.unwind_tables.python if self.unwind_tables else None
+        sched_fill = self._sched.fill() if self._sched else 0
+        return max(self._sampler.fill(), sched_fill, names.fill if names else 0)
 
     def close_window(self) -> Closed:
         """Exact thread times where the scheduler program runs; CPUs that came or went are followed here."""

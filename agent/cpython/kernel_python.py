@@ -2,26 +2,19 @@
 
 import struct
 
-import numpy as np
-
 from agent.cpython.find import Interpreter
 from agent.libbpf import BpfError, BpfObject, remove_key, set_value
-from agent.ring import Bytes, Positions, RingBuffer
+from agent.ring import RingBuffer
 
 MAX_PROCESSES = 4096
-NAMES_RING_BYTES = 256 << 10
+NAMES_RING_BYTES = 512 << 10
 MAP_ENTRIES = {"python_processes": MAX_PROCESSES, "python_names": NAMES_RING_BYTES}
 """Sizes that the object is loaded with."""
 
 PROCESS = struct.Struct("<3Q15I4B2I")
 """struct fp_python: see `process_value`."""
-TEXT_BYTES = 256
-"""FP_PYTHON_TEXT."""
-NAME = np.dtype(
-    [("word", "<u8"), ("pid", "<u4"), ("line", "<i4"), ("file_bytes", "<u2"), ("function_bytes", "<u2"),
-     ("reserved", "<u4"), ("file", "V256"), ("function", "V256")]
-)  # fmt: skip
-"""struct fp_python_name."""
+NAME = struct.Struct("<QIiII")
+"""struct fp_python_name up to its texts: word, pid, line, bytes of the file's str object, of the function's."""
 
 
 def process_value(found: Interpreter, bias: int, seed: int) -> bytes:
@@ -84,9 +77,14 @@ class KernelPython:
             remove_key(self._processes_fd, pid)
             self.processes.discard(pid)
 
-    def take_names(self) -> tuple[Bytes, Positions, Positions]:
-        """Names that came since the last call, as `RingBuffer.take` gives them."""
-        return self._names.take()
+    def take_names(self) -> list[bytes]:
+        """Names that came since the last call."""
+        return self._names.read()
+
+    @property
+    def fill(self) -> float:
+        """How full the ring of names is, 0 to 1."""
+        return self._names.fill
 
     def close(self) -> None:
         """Unmap the memory; the maps go with their object. Safe to call twice."""

@@ -8,9 +8,8 @@ words (words.py), and sends what a word is called before it is used, so that nam
 import itertools
 import posixpath
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from agent.cpython.find import Interpreter, find_interpreter
 from agent.cpython.kernel_python import NAME, KernelPython, process_value
@@ -62,7 +61,6 @@ class PythonFrames:
         self._files = files
         self._found: dict[FileKey, Interpreter | None] = {}
         self._followed: dict[int, _Followed] = {}
-        self._same: dict[Frame, Frame] = {}
         self._count = 0
         self._seeds = itertools.count(1)
 
@@ -84,13 +82,9 @@ class PythonFrames:
 
     def learn(self) -> None:
         """Take in the names that came since the last call. Call at every drain, after it."""
-        content, starts, lengths = self._kernel.take_names()
-        rows = starts[lengths == NAME.itemsize]
-        if not len(rows):
-            return
-        picked = np.ascontiguousarray(content[rows[:, None] + np.arange(NAME.itemsize)])
-        for record in picked.view(NAME)[:, 0]:
-            self._take(record)
+        for record in self._kernel.take_names():
+            if len(record) >= NAME.size:
+                self._take(record)
         if self._count > MAX_NAMES:
             self._forget_names()
 
@@ -125,19 +119,17 @@ class PythonFrames:
         if not self._kernel.set_process(pid, process_value(known.found, known.bias, known.seed)):
             del self._followed[pid]
 
-    def _take(self, record: np.void) -> None:
-        known = self._followed.get(int(record["pid"]))
+    def _take(self, record: bytes) -> None:
+        word, pid, line, file_bytes, function_bytes = NAME.unpack_from(record)
+        known = self._followed.get(pid)
         if known is None:
             return
-        function = text_of(record["function"].tobytes()[: record["function_bytes"]], known.found.layout.text)
-        file = shorten(text_of(record["file"].tobytes()[: record["file_bytes"]], known.found.layout.text))
-        if not function:
-            return
-        line = max(int(record["line"]), 0)
-        mapping = posixpath.basename(file) or "[python]"
-        frame = Frame(FrameKind.PYTHON, shorten(function), mapping, file=file, line=line)
-        self._count += int(record["word"]) not in known.names
-        known.names[int(record["word"])] = self._same.setdefault(frame, frame)
+        middle = NAME.size + file_bytes
+        layout = known.found.layout.text
+        function = text_of(record[middle : middle + function_bytes], layout)
+        if function:
+            self._count += word not in known.names
+            known.names[word] = _frame(function, text_of(record[NAME.size : middle], layout), line)
 
     def _drop_names(self, known: _Followed | None) -> None:
         if known is not None:
@@ -147,7 +139,6 @@ class PythonFrames:
         for pid, known in list(self._followed.items()):
             known.names.clear()
             self._publish(pid)
-        self._same.clear()
         self._count = 0
 
     def _interpreter(self, process: Process) -> tuple[Interpreter, int] | None:
@@ -174,6 +165,14 @@ class PythonFrames:
                 self._found.clear()
             self._found[key] = find_interpreter(source)
         return self._found[key]
+
+
+@lru_cache(maxsize=16_384)
+def _frame(function: str, file: str, line: int) -> Frame:
+    """One object for all processes that have the function; an interpreter's own files have no folder."""
+    file = shorten(file)
+    mapping = posixpath.basename(file) or "[python]"
+    return Frame(FrameKind.PYTHON, shorten(function), mapping, file=file, line=max(line, 0))
 
 
 def _may_be_python(process: Process, mapping: Mapping) -> bool:

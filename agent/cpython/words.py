@@ -10,6 +10,7 @@ import numpy.typing as npt
 from agent.samples import U64
 
 _TOP_BITS, _PYTHON = np.uint64(62), np.uint64(2)
+_ADDRESS = np.uint64((1 << 62) - 1)
 WORDS = range(2 << 62, 3 << 62)
 """Entries of stacks that are Python frames."""
 
@@ -23,3 +24,9 @@ def are_words(addrs: U64) -> npt.NDArray[np.bool_]:
     """Which entries of stacks are Python frames."""
     found: npt.NDArray[np.bool_] = addrs >> _TOP_BITS == _PYTHON
     return found
+
+
+def without_words(addrs: U64, where: npt.NDArray[np.bool_]) -> None:
+    """Make addresses, outside of all mappings, of what looks like a Python frame in some entries; in place."""
+    false = where & are_words(addrs)
+    addrs[false] &= _ADDRESS

@@ -17,11 +17,10 @@ from agent.cpython.layout import known_layout
 from agent.cpython.merge import without_calls
 from agent.cpython.python_frames import UNKNOWN, PythonFrames, _Followed
 from agent.cpython.symbols import PythonSymbols
-from agent.cpython.words import are_words, is_word
+from agent.cpython.words import are_words, is_word, without_words
 from agent.object_files import ObjectFiles
 from agent.process import Process
 from agent.resolve import Resolver
-from agent.ring import Bytes, Positions
 from agent.samples import U64
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason, Losses
@@ -74,6 +73,12 @@ def test_words_are_words() -> None:
     assert are_words(np.array([WORD, 4096], np.uint64)).tolist() == [True, False]
 
 
+def test_what_only_looks_like_a_word_is_made_an_address() -> None:
+    addrs = np.array([WORD, WORD, 4096, 2**64 - 1], np.uint64)
+    without_words(addrs, np.array([True, False, True, True]))
+    assert addrs.tolist() == [WORD & (2**62 - 1), WORD, 4096, 2**64 - 1]
+
+
 class Natives:
     """Names native addresses by their number."""
 
@@ -101,13 +106,9 @@ class Names:
     def remove_process(self, pid: int) -> None:
         self.sent.clear()
 
-    def take_names(self) -> tuple[Bytes, Positions, Positions]:
-        """Records lie behind headers of 8 bytes, as in a ring."""
-        padded = [bytes(8) + data + bytes(-len(data) % 8) for data in self.sent]
-        lengths = np.array([len(data) for data in self.sent], np.int64)
-        starts = np.cumsum([0, *map(len, padded)])[:-1].astype(np.int64) + 8
-        self.sent = []
-        return np.frombuffer(b"".join(padded), np.uint8), starts, lengths
+    def take_names(self) -> list[bytes]:
+        sent, self.sent = self.sent, []
+        return sent
 
 
 @pytest.fixture
@@ -128,10 +129,8 @@ def own() -> Iterator[tuple[PythonFrames, Names, Process]]:
 
 def record(word: int, pid: int, line: int, file: str, function: str) -> bytes:
     """struct fp_python_name of a code object of this process."""
-    row = np.zeros(1, NAME)
     texts = [ctypes.string_at(id(text), sys.getsizeof(text))[:256] for text in (file, function)]
-    row[0] = (word, pid, line, len(texts[0]), len(texts[1]), 0, texts[0].ljust(256), texts[1].ljust(256))
-    return row.tobytes()
+    return NAME.pack(word, pid, line, len(texts[0]), len(texts[1])) + b"".join(texts)
 
 
 def test_names_are_taken_for_the_processes_that_sent_them(own: tuple[PythonFrames, Names, Process]) -> None:
@@ -139,7 +138,7 @@ def test_names_are_taken_for_the_processes_that_sent_them(own: tuple[PythonFrame
     kernel.sent = [
         record(WORD, process.pid, 7, "/app/shop.py", "Cart.add"),
         record(WORD, process.pid + 1, 8, "/app/other.py", "other"),
-        record(WORD, process.pid, 7, "/app/shop.py", "Cart.add")[:-1],
+        record(WORD, process.pid, 7, "/app/shop.py", "Cart.add")[: NAME.size - 1],
     ]
     frames.learn()
     assert frames.frames(process, [WORD, WORD + 1]) == [
@@ -165,8 +164,28 @@ def test_a_stack_has_python_names_in_their_place_and_counts_missing_ones(
     assert not symbols.take_losses()
 
 
-@given(st.lists(st.binary(min_size=NAME.itemsize, max_size=NAME.itemsize), max_size=4))
-def test_whatever_a_process_holds_is_a_frame_that_can_be_sent(contents: list[bytes]) -> None:
+def test_a_name_that_comes_later_is_shown_from_then_on(own: tuple[PythonFrames, Names, Process]) -> None:
+    frames, kernel, process = own
+    process.mappings = [mapping for mapping in process.mappings if mapping.path]  # none of a JIT
+    resolver = Resolver(PythonSymbols(Natives(), frames))
+    rows = captures([Row(user=(WORD,))])
+    seen = []
+    for _ in range(2):
+        (ids,) = resolver.resolve(rows, [process])
+        seen.append(resolver.frames[ids[0]].name)
+        kernel.sent = [record(WORD, process.pid, 7, "/app/shop.py", "Cart.add")]
+        frames.learn()
+    assert seen == ["[python]", "Cart.add"]
+
+
+u64, i32 = st.integers(0, 2**64 - 1), st.integers(-(2**31), 2**31 - 1)
+sizes = st.integers(0, 256) | st.integers(0, 2**32 - 1)
+
+
+@given(st.lists(st.tuples(u64, i32, sizes, sizes, st.binary(max_size=512)), max_size=4))
+def test_whatever_a_process_holds_is_a_frame_that_can_be_sent(
+    records: list[tuple[int, int, int, int, bytes]],
+) -> None:
     process = process_of(os.getpid())
     kernel = Names()
     frames = PythonFrames(kernel, ObjectFiles())  # type: ignore[arg-type]
@@ -174,14 +193,10 @@ def test_whatever_a_process_holds_is_a_frame_that_can_be_sent(contents: list[byt
     assert layout
     found = Interpreter(layout, 0, Symbol(0, 0), ())
     frames._followed[process.pid] = _Followed(process, process.mappings, found, 0, 1)
-    words = []
-    for content in contents:
-        row = np.frombuffer(content, NAME).copy()
-        row["pid"] = process.pid
-        words.append(int(row["word"][0]))
-        kernel.sent.append(row.tobytes())
+    for word, line, file_bytes, function_bytes, texts in records:
+        kernel.sent.append(NAME.pack(word, process.pid, line, file_bytes, function_bytes) + texts)
     frames.learn()
-    for frame in frames.frames(process, words):
+    for frame in frames.frames(process, [word for word, *_ in records]):
         assert 0 <= frame.line < 2**31
         for text in (frame.function, frame.mapping, frame.file):
             assert len(text.encode("utf-8")) <= 1024

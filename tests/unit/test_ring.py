@@ -130,7 +130,9 @@ class Sample:
 
     def rows(self) -> list[tuple[int, int, int, list[int], list[int]]]:
         """(type, wait, value, user, kernel) of the rows it becomes."""
-        stacks = (self.user, self.kernel)
+        by_kernel = self.user_end in (UserEnd.UNKNOWN, UserEnd.NEW)  # which cannot tell of Python
+        user = [addr % 2**62 if by_kernel and addr >> 62 == 2 else addr for addr in self.user]
+        stacks = (user, self.kernel)
         if self.type == ProfileType.CPU:
             return [(self.type, 5, self.value_ns, *stacks)]
         blocked = [(ProfileType.OFFCPU, 5, self.value_ns, *stacks)] if self.value_ns else []
