@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from collector.sqlite_schema import create_tables
 from fleetprof.errors import UnavailableError
 
 FILE = "alerts.sqlite3"
@@ -99,13 +100,7 @@ class Database:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         with self.transaction():
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise sqlite3.DatabaseError(f"it is of a newer fleetprof (schema {version})")
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {VERSION}")
+            create_tables(self._connection, VERSION, _SCHEMA)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from collector.sqlite_schema import create_tables
 from collector.tokens.token import Scope, Token, make_text
 from fleetprof.errors import InputError, UnavailableError
 
@@ -121,14 +122,8 @@ class TokenBook:
     def _prepare(self) -> None:
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("BEGIN IMMEDIATE")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise sqlite3.DatabaseError(f"it is of a newer fleetprof (schema {version})")
-        if version == 0:
-            for statement in _SCHEMA.split(";\n"):
-                self._connection.execute(statement)
+        if create_tables(self._connection, VERSION, _SCHEMA):
             self._connection.execute("INSERT INTO session_key VALUES (?)", (secrets.token_bytes(32),))
-            self._connection.execute(f"PRAGMA user_version = {VERSION}")
         self._connection.execute("COMMIT")
 
     def _change(self, statement: str, *values: object) -> None:
