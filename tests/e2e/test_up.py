@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def test_the_terminal_answers(product: Up) -> None:
     assert b"Traceback" not in bad.stderr
 
 
+def bpf_programs_of(pid: int) -> set[int]:
+    """Ids of the programs that a process holds."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    return {int(number) for text in texts for number in re.findall(r"^prog_id:\s*(\d+)", text, re.MULTILINE)}
+
+
 def bpf_program_ids() -> set[int]:
     listed = subprocess.run(["bpftool", "prog", "--json"], capture_output=True, check=True).stdout
     return {program["id"] for program in json.loads(listed)}
@@ -87,7 +94,8 @@ def bpf_program_ids() -> set[int]:
 
 def test_a_killed_agent_leaves_nothing_behind_and_comes_back(product: Up) -> None:
     pid = product.agent_pid()
-    before = bpf_program_ids()
+    before = bpf_programs_of(pid)
+    assert before & bpf_program_ids()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: product.agent_pid() not in (0, pid), "the agent was started again")
     wait_until(lambda: not (bpf_program_ids() & before), "the killed agent's BPF programs are gone", 20)
