@@ -37,6 +37,7 @@ from collector.store.interface import Store
 from collector.store.migrate import migrate
 from collector.store.open import open_store
 from collector.store.retention import RetentionJob
+from collector.store.snapshot import drop_snapshot
 from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
 from fleetprof.errors import FleetprofError, UnavailableError
@@ -177,6 +178,7 @@ class Collector:
         )
         self._keeper = AgentKeeper(self.store, registry)
         self._retention = RetentionJob(self.store, config.retention().days())
+        drop_snapshot(self.store)  # of a backup that was under way when its collector was killed
         self._control = ControlServer(config.data, self._hold)
         if self.alerts:
             self.alerts.start()

@@ -42,7 +42,7 @@ class BackupPieces:
             schema=newest_applied(store), fleetprof_version=__version__, made_unix_s=int(time.time())
         )
         self._files = {name: _copy(data / name) for name in FILES if (data / name).exists()}
-        self._snapshot = Snapshot(store.sites(), tables())
+        self._snapshot = Snapshot(store, tables())
 
     def __iter__(self) -> Iterator[pb.BackupPiece]:
         """The pieces in their order; raises StoreError."""

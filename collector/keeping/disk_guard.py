@@ -17,6 +17,7 @@ from pathlib import Path
 from collector.store.errors import StoreError
 from collector.store.interface import Store
 from collector.store.retention import PARTITIONED
+from collector.store.snapshot import drop_snapshot
 from fleetprof.setting_kinds import about_bytes
 
 log = logging.getLogger("fleetprof.store")
@@ -130,6 +131,8 @@ class DiskGuard:
         found = [(table, day) for table, day in self._store.partitions(tables) if day < today]
         if not found:
             return
+        if drop_snapshot(self._store):
+            log.warning("Gave up the backup that is being made: it holds on to what is dropped now.")
         oldest = min(day for _, day in found)
         for table, day in found:
             if day == oldest:

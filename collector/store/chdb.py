@@ -167,7 +167,7 @@ class ChdbStore:
         """Drop a partition; see `Store.drop_partition`."""
         self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
 
-    def sites(self) -> list[Site]:
+    def sites(self, all_replicas: bool = False) -> list[Site]:
         """The folder; see `Store.sites`."""
         return [Site(self.query, self.execute, self.stream)]
 

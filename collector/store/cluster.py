@@ -166,30 +166,31 @@ class ClusterStore(ServerStore):
         for replicas in self._shards:
             self._on_one_of(replicas, lambda pool: self._run_in(pool, sql, {}))
 
-    def sites(self) -> list[Site]:
-        """Of each shard a replica that is there and has all rows; see `Store.sites`."""
-        found = []
-        for replicas in self._shards:
-            node = self._complete_one(replicas)
-            first = replicas is self._shards[0]
-            # Small tables are whole on every node; those with a shard key are *_local there.
-            whole = lambda name, first=first: not first and name.removesuffix("_local") not in SHARD_KEYS  # noqa: E731
-            found.append(
-                replace(
-                    self._site(node.pool),
-                    common_name=lambda name: name.removesuffix("_local"),
-                    elsewhere=whole,
-                )
-            )
-        return found
+    def sites(self, all_replicas: bool = False) -> list[Site]:
+        """Of each shard a replica that has all rows, or all replicas; see `Store.sites`."""
+        if all_replicas:
+            return [self._site_of(node) for node in self._nodes]
+        return [self._site_of(self._complete_one(replicas)) for replicas in self._shards]
+
+    def _site_of(self, node: Node) -> Site:
+        """A server; tables without a shard key, which are whole on every one, count as those of the first shard."""
+
+        def in_store(name: str) -> str:
+            return name.removesuffix("_local")
+
+        def elsewhere(name: str) -> bool:
+            return node.shard != self._shards[0][0].shard and in_store(name) not in SHARD_KEYS
+
+        return replace(self._site(node.pool), common_name=in_store, elsewhere=elsewhere)
 
     def _complete_one(self, replicas: list[Node]) -> Node:
         """A replica that is there, once it has all rows that the others were given."""
         deadline = time.monotonic() + SETTLE_SECONDS
+        sql = with_literals(_LACKING, {"tables": sorted(map(local_table, SHARD_KEYS))})
         while True:
             for node in replicas:
                 with suppress(StoreAway):
-                    if not int(self._run_in(node.spare, _BEHIND, {}).column("n")[0].as_py()):
+                    if not int(self._run_in(node.spare, sql, {}).column("n")[0].as_py()):
                         return node
             if time.monotonic() > deadline:
                 raise StoreAway(279, f"No server of shard {replicas[0].shard} has all rows.", "Start one.")

@@ -81,10 +81,10 @@ class Store(Protocol):
         """Drop a partition with all of its rows, at once."""
         ...
 
-    def sites(self) -> "list[Site]":
-        """Where rows are: the store itself, or one replica of each shard that has all of its rows.
+    def sites(self, all_replicas: bool = False) -> "list[Site]":
+        """Where rows are: the store itself, or of each shard a replica that has all rows, or all replicas.
 
-        Raises StoreError where a shard has none.
+        Raises StoreError where a shard has none that has all rows.
         """
         ...
 

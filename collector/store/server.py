@@ -140,7 +140,7 @@ class ServerStore:
         """Drop a partition; see `Store.drop_partition`."""
         self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
 
-    def sites(self) -> list[Site]:
+    def sites(self, all_replicas: bool = False) -> list[Site]:
         """The database; see `Store.sites`."""
         return [self._site(self._pool)]
 

@@ -5,12 +5,16 @@ links, which takes a few milliseconds a partition, and no space until merges and
 stay as they were written (plain MergeTree: nothing is summed or replaced), so what is read can be counted.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from collector.store.interface import Columns, Statement
+from collector.store.errors import StoreAway
+from collector.store.interface import Columns, Statement, Store
+
+log = logging.getLogger("fleetprof.store")
 
 PREFIX = "backup_of_"
 _PLAIN = "max_bytes_to_merge_at_max_space_in_pool = 1"
@@ -60,22 +64,35 @@ class SnapshotPart:
 class Snapshot:
     """Parts of all tables, until `drop`. Nobody may write to the tables while it is made."""
 
-    def __init__(self, sites: Sequence[Site], tables: Collection[str]) -> None:
+    def __init__(self, store: Store, tables: Collection[str]) -> None:
         """Make it, of `tables`; raises StoreError. One that was left behind by a crash goes first."""
-        self._sites = sites
+        self._store = store
         self.parts: list[SnapshotPart] = []
         self.drop()
-        for site in sites:
+        for site in store.sites():
             for name, partition_by, order_by in _tables(site):
                 if site.common_name(name) in tables and not site.elsewhere(name):
                     self.parts += _freeze(site, name, partition_by, order_by)
 
     def drop(self) -> None:
         """Let go of the parts; raises StoreError."""
-        for site in self._sites:
-            found = site.ask((_OURS, {"like": f"{PREFIX}%"}))
-            for name in found["name"].tolist():
+        drop_snapshot(self._store)
+
+
+def drop_snapshot(store: Store) -> bool:
+    """Drop the snapshot that is there, used or left behind; false when there is none. Raises StoreError.
+
+    On a server that is away it stays until the next time.
+    """
+    found = False
+    for site in store.sites(all_replicas=True):
+        try:
+            for name in site.ask((_OURS, {"like": f"{PREFIX}%"}))["name"].tolist():
                 site.tell((f"DROP TABLE IF EXISTS {name}", {}))
+                found = True
+        except StoreAway as error:
+            log.warning("A backup's snapshot may be left on a server: %s", error.message)
+    return found
 
 
 _OURS = "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE %(like)s"

@@ -25,6 +25,7 @@ from collector.pipeline import Pipeline
 from collector.query.querier import Querier
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
+from collector.store.snapshot import Snapshot, drop_snapshot
 from query_ui.app import UiConfig, create_app
 from tests.store.pushes import Row, push_request
 
@@ -55,10 +56,12 @@ guard.look()
 assert days() == before[1:], days()
 guard.look()  # what was dropped is given time to leave the disk
 assert days() == before[1:], days()
+Snapshot(store, {"stack_1h"})  # of a backup, which would hold on to what is dropped
 for _ in range(4):
     guard._settled_s, guard._reserve = 0.0, reserve_beyond(1 << 20)
     guard.look()
 assert days() == before[3:], days()
+assert not drop_snapshot(store)
 status = guard.status
 assert len(status.dropped) == 3 and not status.refusal
 assert [day.day.replace("-", "") for day in status.dropped] == [str(day) for day in before[:3]]
