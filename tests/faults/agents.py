@@ -1,6 +1,6 @@
 """A process of agents: the real shipper with its spool and connection, fed with simulated windows, quickly.
 
-    python -m tests.faults.agents FOLDER NAME COLLECTOR_PORT AGENTS
+    python -m tests.faults.agents FOLDER NAME COLLECTOR_PORT AGENTS WINDOWS_IN_MEMORY
 
 Each line on standard input steps the agents' wall clocks by so many seconds for their next windows. SIGTERM ends it
 cleanly: what waits is delivered first. FOLDER/NAME.ledger tells what was handed over, acknowledged and dropped.
@@ -34,7 +34,8 @@ PACE_S = 0.8
 STEPPED_WINDOWS = 4
 STUCK_S = 90.0
 """At the end, agents give up when so long nothing was delivered."""
-PATIENCE = Patience(queue_windows=60, spool_after_s=1.0, catch_up_rate=100.0)
+SPOOL_AFTER_S = 1.0
+CATCH_UP_RATE = 100.0
 SPOOL_BYTES = 8 << 20
 BACK_S = 20 * 3600
 """Windows begin so long ago, and come faster than time passes."""
@@ -78,7 +79,9 @@ class _Noted(Connection):
 class FaultyAgent:
     """One agent."""
 
-    def __init__(self, fleet: Fleet, host: Host, folder: Path, port: int, ledger: LedgerWriter) -> None:
+    def __init__(
+        self, fleet: Fleet, host: Host, folder: Path, port: int, ledger: LedgerWriter, in_memory: int
+    ) -> None:
         self._fleet, self._host, self._ledger = fleet, host, ledger
         self.name = f"agent-{host.name}"
         self.run = secrets.randbits(62) + 1
@@ -90,7 +93,8 @@ class FaultyAgent:
         # Every third agent has no disk to wait on: what does not fit into its memory is dropped and counted.
         spool = None if host.number % 3 == 2 else Backlog(folder / host.name, SPOOL_BYTES)
         connection = _Noted(Address("127.0.0.1", port), ledger)
-        self._shipper = Shipper(connection, Sender(self.name, self.run, host.name), PATIENCE, spool)
+        patience = Patience(in_memory, SPOOL_AFTER_S, CATCH_UP_RATE)
+        self._shipper = Shipper(connection, Sender(self.name, self.run, host.name), patience, spool)
 
     def offer(self, stepped_s: int | None) -> None:
         """Hand over the next window; `stepped_s` is its start where the clock was stepped."""
@@ -150,7 +154,8 @@ def _listen(steps: "SimpleQueue[int]") -> None:
 
 def main() -> None:
     """Run until SIGTERM."""
-    folder, name, port, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    port, count, in_memory = map(int, sys.argv[3:])
     start_s = (int(time.time()) - BACK_S) // WINDOW_S * WINDOW_S
     seed = sum(name.encode())
     fleet = make_fleet(Plan(count, 2, start_s, start_s + 3600, seed))
@@ -159,7 +164,7 @@ def main() -> None:
         host.name = f"{name}-{host.name}"
         for instance in host.instances:
             object.__setattr__(instance, "cores", instance.cores / 4)
-    agents = [FaultyAgent(fleet, host, folder, port, ledger) for host in fleet.hosts]
+    agents = [FaultyAgent(fleet, host, folder, port, ledger, in_memory) for host in fleet.hosts]
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     steps: SimpleQueue[int] = SimpleQueue()

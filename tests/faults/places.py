@@ -17,6 +17,10 @@ DATABASE = "faults"
 class Place(Protocol):
     """A store that can be broken. Servers are started when it is made."""
 
+    in_memory: int
+    """Windows that agents keep in memory. On servers as many as a takeover takes: what a dead collector stored in
+    part must come again, from agents without disk too."""
+
     def address(self) -> str:
         """The collector's setting `store`; "" for its data folder."""
         ...
@@ -37,6 +41,9 @@ class Place(Protocol):
 class Embedded:
     """In the collector itself."""
 
+    in_memory = 12
+    """Few: agents without disk lose some, and count them."""
+
     def address(self) -> str:
         return ""
 
@@ -52,6 +59,8 @@ class Embedded:
 
 class OneServer:
     """On a server of its own."""
+
+    in_memory = 60
 
     def __init__(self, folder: Path) -> None:
         self.server = ClickHouseServer(folder)
@@ -74,6 +83,8 @@ class OneServer:
 
 class FourServers:
     """On two shards of two replicas each."""
+
+    in_memory = 60
 
     def __init__(self, folder: Path) -> None:
         self.servers = Servers(folder)

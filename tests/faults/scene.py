@@ -56,7 +56,13 @@ class Scene:
         self.wait_for_windows()
 
     def _start_agents(self, name: str) -> None:
-        arguments = (str(self.folder), name, str(self.proxy.port), str(AGENTS[name]))
+        arguments = (
+            str(self.folder),
+            name,
+            str(self.proxy.port),
+            str(AGENTS[name]),
+            str(self.place.in_memory),
+        )
         self._agents[name] = Process("tests.faults.agents", *arguments, log=self.folder / f"{name}.log")
 
     @property
@@ -163,7 +169,7 @@ class Scene:
         self.proxy.close()
         store = self.place.open(self.data)
         try:
-            return judge(store, self.ledger(), self.kills)
+            return judge(store, self.ledger(), self.kills, self.place.in_memory)
         finally:
             store.close()
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from collector.store.consistency import differences, incomplete_hours
 from collector.store.interface import Store
-from tests.faults.agents import PATIENCE
 from tests.faults.ledger import Key, Ledger
 
 Sums = Counter[tuple[str, int, str]]
@@ -34,8 +33,8 @@ class Verdict:
         return text + "".join(f"\n  WRONG: {each}" for each in self.wrong)
 
 
-def judge(store: Store, ledger: Ledger, kills: Counter[str]) -> Verdict:
-    """Compare; `kills` counts how often each agent was killed."""
+def judge(store: Store, ledger: Ledger, kills: Counter[str], in_memory: int) -> Verdict:
+    """Compare; `kills` counts how often each agent was killed, which had up to `in_memory` windows only there."""
     stored = stored_windows(store)
     verdict = Verdict(
         len(ledger.windows), len(ledger.acknowledged), len(stored), ledger.dropped.total(), 0, 0
@@ -43,7 +42,10 @@ def judge(store: Store, ledger: Ledger, kills: Counter[str]) -> Verdict:
     _check_windows(verdict, ledger, stored)
     _check_losses(verdict, ledger, stored, store)
     _check_sums(verdict, ledger, stored, store)
-    _check_missing(verdict, ledger, stored, kills)
+    _check_missing(
+        verdict, ledger, stored, Counter({agent: n * (in_memory + 1) for agent, n in kills.items()})
+    )
+    _check_ends(verdict, ledger, kills)
     if hours := incomplete_hours(store):
         verdict.wrong.append(f"{len(hours)} hours are not rolled up")
     verdict.wrong += [f"roll-up differs: {each}" for each in differences(store)][:5]
@@ -128,8 +130,8 @@ def stored_sums(store: Store) -> dict[str, Sums]:
     return sums
 
 
-def _check_missing(verdict: Verdict, ledger: Ledger, stored: Counter[Key], kills: Counter[str]) -> None:
-    """What is not stored was counted as dropped, or was in the memory of an agent that was killed.
+def _check_missing(verdict: Verdict, ledger: Ledger, stored: Counter[Key], most: Counter[str]) -> None:
+    """What is not stored was counted as dropped, or was in the memory of an agent that was killed: `most` of them.
 
     A window whose answer was lost may be stored and, when the agent then drops it, be counted as dropped too:
     the agent cannot know. Such windows were never acknowledged.
@@ -139,13 +141,17 @@ def _check_missing(verdict: Verdict, ledger: Ledger, stored: Counter[Key], kills
         missing = own - set(stored)
         uncertain = len(own & set(stored) - ledger.acknowledged)
         more = len(missing) - ledger.dropped[agent]
-        most = kills[agent] * (PATIENCE.queue_windows + 1)
         verdict.killed += max(more, 0)
-        if not -uncertain <= more <= most:
+        if not -uncertain <= more <= most[agent]:
             verdict.wrong.append(
                 f"{agent}: {len(missing)} windows are not stored, {ledger.dropped[agent]} were counted as dropped;"
-                f" {kills[agent]} kills explain {most}, lost answers {uncertain}"
+                f" kills explain {most[agent]}, lost answers {uncertain}"
             )
+
+
+def _check_ends(verdict: Verdict, ledger: Ledger, kills: Counter[str]) -> None:
+    """Every run ended with nothing left, but for those that were killed."""
+    for agent in sorted({key[0] for key in ledger.windows}):
         unfinished = ledger.runs(agent) - {run for name, run in ledger.ended if name == agent}
         if len(unfinished) > kills[agent]:
             verdict.wrong.append(f"{agent}: {len(unfinished)} runs did not end, {kills[agent]} were killed")
