@@ -6,7 +6,7 @@ notes in table `batches_begun`, before all else, which windows it is about to st
 next batch's row replaces. Only the last batch of a collector can be incomplete. Nobody acknowledged its windows, so
 their agents push them again; of such windows only what the tables lack is inserted:
 
-- `samples`: the rows that are not there (values are nanoseconds: no two rows of a window are alike);
+- `samples`: the rows that are not there (a window has one of each series, type and stack);
 - `series_1m`, which keeps sums only: what its sums lack of those of samples;
 - `losses`, which keeps sums too: those that are larger than the sum that is there.
 
