@@ -73,6 +73,7 @@ class DebugFiles:
         self.folder, self.limit_bytes, self._reserve_bytes = folder, limit_bytes, reserve_bytes
         self.evicted = 0
         """Files that gave way since start."""
+        self._descriptions: dict[Path, tuple[tuple[int, int, int], DebugFile]] = {}
         try:
             _make(folder)
             _make(folder / _INCOMING)
@@ -81,7 +82,10 @@ class DebugFiles:
 
     def all(self) -> list[DebugFile]:
         """All files, the latest used one first."""
-        found = [self._read(path) for path in self.folder.glob("*.json")]
+        paths = list(self.folder.glob("*.json"))
+        found = [self._read(path) for path in paths]
+        read = self._descriptions
+        self._descriptions = {path: known for path in paths if (known := read.get(path))}
         return sorted((file for file in found if file), key=lambda file: -file.used_s)
 
     def find(self, build_id: str) -> DebugFile | None:
@@ -231,10 +235,16 @@ class DebugFiles:
 
     def _read(self, path: Path) -> DebugFile | None:
         try:
-            used_s = path.stat().st_mtime
+            status = path.stat()
+            which = status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+            known = self._descriptions.get(path)
+            if known and known[0] == which:
+                return known[1]
             values: dict[str, Any] = json.loads(path.read_text("utf-8"))
             segments = tuple(Segment(*row) for row in values.pop("segments"))
-            return DebugFile(**values, segments=segments, used_s=used_s)
+            file = DebugFile(**values, segments=segments, used_s=status.st_mtime)
+            self._descriptions[path] = which, file
+            return file
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:

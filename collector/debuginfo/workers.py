@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ _MAX_ID_DIGITS = 128
 _MIN_ID_DIGITS = 8
 _KINDS = {int(kind): kind for kind in FrameKind}
 _STDERR_SHOWN = 500
+_NOT_INSTALLED = re.compile(r"^(ModuleNotFound|Import)Error:|No module named", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +133,14 @@ class Workers:
         return _answer(data)
 
     def _start(self, passed: list[int], told: IO[bytes], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
-        """-I: neither the environment nor the folder has a say in what is imported."""
+        """It imports what this process can import, and sees no other part of the environment."""
         with self._lock:
             if self._closed:
                 raise UnavailableError("The collector is stopping.", "Try again when it runs.")
             process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "collector.debuginfo.worker"],
-                stdin=subprocess.PIPE, stdout=told, stderr=errors, pass_fds=passed, cwd="/", env={},
+                [sys.executable, "-P", "-s", "-m", "collector.debuginfo.worker"],
+                stdin=subprocess.PIPE, stdout=told, stderr=errors, pass_fds=passed, cwd="/",
+                env={"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)},
             )  # fmt: skip
             self._running.add(process)
         return process
@@ -164,6 +168,11 @@ class Workers:
             return UnavailableError(
                 f"Debug information cannot be read safely here: {said}.",
                 "A kernel with seccomp filters is needed, on x86-64 or arm64.",
+            )
+        if code > 0 and _NOT_INSTALLED.search(said):
+            return UnavailableError(
+                f"Debug information cannot be read: {said.splitlines()[-1]}.",
+                "Install fleetprof[collector] again.",
             )
         if code == -signal.SIGABRT or "MemoryError" in said:
             return WorkerFailed(

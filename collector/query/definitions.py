@@ -24,7 +24,7 @@ _Number = TypeVar("_Number", bound=np.integer)
 
 UNDEFINED_FRAME = Frame(FrameKind.LABEL, "(undefined frame)", "")
 
-_IDS_A_STATEMENT = 8_000
+IDS_A_STATEMENT = 8_000
 """Ids have up to 21 characters with their comma, and a server reads at most 256 KiB of statement."""
 _MAX_CACHED_FRAMES = 400_000
 _UNNAMED_KEPT_S = 30.0
@@ -48,7 +48,7 @@ def load_stacks(
     Many ids are not listed but selected by `chosen_by`, a subquery of stack ids and its values.
     """
     ids = np.unique(wanted)
-    if len(ids) <= _IDS_A_STATEMENT:
+    if len(ids) <= IDS_A_STATEMENT:
         binds = Binds()
         condition = f"stack IN {binds.add(ids)}" if len(ids) else "0"
     else:
@@ -162,9 +162,9 @@ class FrameNames:
     def _fetch(self, ids: list[int]) -> dict[int, Frame]:
         """Frames by id, the latest definition of each."""
         frames: dict[int, Frame] = {}
-        for start in range(0, len(ids), _IDS_A_STATEMENT):
+        for start in range(0, len(ids), IDS_A_STATEMENT):
             binds = Binds()
-            condition = f"id IN {binds.add(ids[start : start + _IDS_A_STATEMENT])}"
+            condition = f"id IN {binds.add(ids[start : start + IDS_A_STATEMENT])}"
             found = self._asking.ask(
                 "SELECT id, kind, function, mapping, build_id, offset, file, line FROM frames "
                 f"WHERE {condition} ORDER BY updated",
@@ -175,9 +175,9 @@ class FrameNames:
 
     def _fetch_chains(self, ids: list[int]) -> dict[int, tuple[int, ...]]:
         chains: dict[int, tuple[int, ...]] = dict.fromkeys(ids, ())
-        for start in range(0, len(ids), _IDS_A_STATEMENT):
+        for start in range(0, len(ids), IDS_A_STATEMENT):
             binds = Binds()
-            condition = f"id IN {binds.add(ids[start : start + _IDS_A_STATEMENT])}"
+            condition = f"id IN {binds.add(ids[start : start + IDS_A_STATEMENT])}"
             found = self._asking.ask(
                 f"SELECT id, functions FROM symbolized WHERE {condition} ORDER BY updated_ns", binds
             )

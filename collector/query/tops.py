@@ -1,13 +1,14 @@
 """The top table of long ranges: whole hours from the roll-up by function, the ends from samples."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 
 from collector.query.asking import Asking
 from collector.query.completeness import Coverage
-from collector.query.definitions import FrameNames
-from collector.query.model import Query, TopRow
+from collector.query.definitions import IDS_A_STATEMENT, U64, FrameNames
+from collector.query.model import Matcher, Query, TopRow
 from collector.query.named import load_chains
 from collector.query.profiles import UNDEFINED_STACK, load_profile
 from collector.query.segments import function_segments
@@ -52,7 +53,7 @@ def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) ->
     """Rows of the functions; time without a stack, and with an undefined one, comes from stack_1h.
 
     Where frames were named after they were stored, several rows are one function, and a stack that has two of them
-    would count twice in its total: then stacks tell.
+    would count twice in its total: of services that have such frames stacks tell.
     """
     binds = Binds()
     found = asking.ask(
@@ -63,8 +64,9 @@ def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) ->
     codes = ~np.isin(found["func"], np.array([0, _UNSAMPLED_ID], np.uint64))
     func, own, with_calls = (found[name][codes] for name in ("func", "own", "with_calls"))
     frames = names.load(func)
-    if load_chains(names, func, frames):
-        return _from_stacks(asking, names, query, Segment("stack_1h", segment.range))
+    if renamed := list(load_chains(names, func, frames)):
+        services = _services_with(asking, query, segment, func[renamed])
+        return _apart(asking, names, query, segment, services)
     rows = [
         TopRow(frame, self_value, total_value)
         for frame, self_value, total_value in zip(frames, own.tolist(), with_calls.tolist(), strict=True)
@@ -81,3 +83,28 @@ def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) ->
         if value > 0:
             rows.append(TopRow(frame, value, value))
     return rows, everything
+
+
+def _services_with(asking: Asking, query: Query, segment: Segment, functions: U64) -> list[str]:
+    """The services that have one of these functions."""
+    found: set[str] = set()
+    for start in range(0, len(functions), IDS_A_STATEMENT):
+        binds = Binds()
+        condition = segment_condition(query, segment, binds)
+        some = binds.add(functions[start : start + IDS_A_STATEMENT])
+        rows = asking.ask(f"SELECT DISTINCT service FROM func_1h WHERE {condition} AND func IN {some}", binds)
+        found.update(map(str, rows["service"]))
+    return sorted(found)
+
+
+def _apart(
+    asking: Asking, names: FrameNames, query: Query, segment: Segment, services: list[str]
+) -> tuple[list[TopRow], int]:
+    """Some services by their stacks, the others by their functions."""
+    these = "|".join(map(re.escape, services))
+    some, others = (
+        replace(query, matchers=(*query.matchers, Matcher("service", op, these))) for op in ("=~", "!~")
+    )
+    rows, value = _from_stacks(asking, names, some, Segment("stack_1h", segment.range))
+    more, rest = _hours(asking, names, others, segment)
+    return rows + more, value + rest

@@ -216,6 +216,10 @@ def symbolize(store: Store, frames: list[Frame], chains: list[list[Frame]]) -> N
     store.insert("symbolized", block, uuid.uuid4().hex)
 
 
+def _which(frame: Frame) -> str:
+    return frame.name + frame.mapping
+
+
 @pytest.mark.parametrize("hours", [0, 7])
 def test_answers_are_the_sums_over_stacks_as_they_are_read(store: Store, service: str, hours: int) -> None:
     """Random stacks, some frames named later: by stack and by function, from samples and from roll-ups."""

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from collector.debuginfo.files import DebugFile
 from collector.debuginfo.segments import NotElf, read_segments
 from collector.debuginfo.workers import Function, WorkerFailed, WorkerLimits, Workers
+from fleetprof.errors import UnavailableError
 from fleetprof.frames import FrameKind
 from tests.workloads.build import tool
 from tests.workloads.stripped import Stripped, build_stripped
@@ -222,6 +223,15 @@ def test_a_file_that_needs_too_much_memory_is_named_as_such(
         pytest.raises(WorkerFailed, match="memory"),
     ):
         workers.convert(file, cache)
+
+
+def test_a_worker_that_cannot_start_is_not_the_files_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "symbolic.py").write_text("raise ImportError('its library is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with tempfile.TemporaryFile() as file, pytest.raises(UnavailableError, match="its library is missing"):
+        Workers(LIMITS).look_up(file, [1])
 
 
 def mutated(data: bytes, seed: int) -> bytes:
