@@ -150,7 +150,7 @@ class Pipeline:
             if unwinder and process:
                 unwinder.follow(process)
             if self._parts.java and process and self._parts.scope.holds(process):
-                self._parts.java.follow(process, drained.captures)
+                self._parts.java.follow(process, drained.captures, self._clock.end_monotonic_ns)
 
     def close_window(self) -> None:
         """End the current window, deliver it, and begin the next."""

@@ -3,7 +3,7 @@
 A VM is asked when samples lie in its compiled code and have no name in its last map, and now and then because code
 that was thrown away makes room for other code. Asking takes place on a thread of its own, whose CPU time has a
 budget; a VM that has nothing new to tell is asked ever more seldom. The pipeline never waits: what is not there yet
-when a window is closed stays `[jit]` in it.
+when a window is closed stays `[jit]` in it. So VMs are asked shortly before the end of a window.
 """
 
 import logging
@@ -32,13 +32,15 @@ from fleetprof.frames import FrameKind
 
 log = logging.getLogger("fleetprof.jvm")
 
-SOONEST_NS = 10_000_000_000
+SOONEST_NS = 7_000_000_000
 LATEST_NS = 600_000_000_000
 """Between two requests to one VM; doubled when a request brought no name that was wanted."""
+NEAR_END_NS = 3_500_000_000
+"""So long before the end of a window it is time: drains are up to two seconds apart, and an answer takes 0.1 s."""
 STALE_NS = 120_000_000_000
 """A map older than this is asked for again although it names everything: the VM reuses memory of old code."""
-REST_FOR_WORK = 200
-"""A VM rests for so many times as long as it took to answer."""
+REST_FOR_WORK = 20
+"""A VM rests for so many times as long as it took to answer, most of which is waiting for a CPU on a busy host."""
 REFUSED_NS = 60_000_000_000
 """Until a VM that refused is asked again, where it may change its mind; ten times longer after each refusal."""
 CPU_SHARE = 0.005
@@ -68,6 +70,8 @@ class _Jvm:
 
     process: Process
     map: PerfMap | None = None
+    before: PerfMap | None = None
+    """The map before that: it knows code that was thrown away since, and may have been sampled."""
     fetched_ns: int = 0
     wanted: U64 = field(default_factory=lambda: np.empty(0, np.uint64))
     """Addresses that had no name when it was asked."""
@@ -99,7 +103,14 @@ class JvmMaps:
     @property
     def nbytes(self) -> int:
         """Memory in use."""
-        return sum(jvm.map.nbytes for jvm in self._jvms.values() if jvm.map)
+        maps = (known for jvm in self._jvms.values() for known in (jvm.map, jvm.before) if known)
+        return sum(known.nbytes for known in maps)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an answer is still to come."""
+        self._take_answers()
+        return any(jvm.waiting for jvm in self._jvms.values())
 
     def is_jvm(self, process: Process) -> bool:
         """Whether the process has a Java VM in it; cheap when it is asked again."""
@@ -111,12 +122,16 @@ class JvmMaps:
             self._seen[process.pid] = known
         return known[2]
 
-    def follow(self, process: Process, captures: Captures) -> None:
-        """Take note of the samples of a process, and if it is a Java VM ask it for names where that is due."""
-        if self.is_jvm(process):
-            self.look(process, sampled_addrs(captures, process.pid))
+    def follow(self, process: Process, captures: Captures, window_end_ns: int) -> None:
+        """Take note of the samples of a process, and if it is a Java VM ask it for names where that is due.
 
-    def look(self, process: Process, addrs: U64) -> None:
+        `window_end_ns`: when the window of these samples will be closed, in CLOCK_MONOTONIC.
+        """
+        if self.is_jvm(process):
+            near = window_end_ns - monotonic_ns() < NEAR_END_NS
+            self.look(process, sampled_addrs(captures, process.pid), near)
+
+    def look(self, process: Process, addrs: U64, near_end: bool = True) -> None:
         """As `follow`, of addresses in a Java VM."""
         self._take_answers()
         jvm = self._jvms.setdefault(_key(process), _Jvm(process))
@@ -124,17 +139,19 @@ class JvmMaps:
         self._jvms.move_to_end(_key(process))
         if self._off or jvm.waiting or now_ns < jvm.due_ns or self._budget.wait_ns():
             return
+        if jvm.asked and not near_end:
+            return
         compiled = _in_compiled_code(process, addrs)
         unnamed = compiled if jvm.map is None else compiled[[not name for name in jvm.map.names(compiled)]]
         if len(unnamed) or (len(compiled) and now_ns - jvm.fetched_ns > STALE_NS):
             jvm.wanted = unnamed[:MAX_WANTED]
             self._ask(jvm)
 
-    def map_of(self, process: Process) -> PerfMap | None:
-        """The newest map of a process; None when there is none."""
+    def maps_of(self, process: Process) -> list[PerfMap]:
+        """The newest map of a process, and the one before."""
         self._take_answers()
         jvm = self._jvms.get(_key(process))
-        return jvm.map if jvm else None
+        return [known for known in (jvm.map, jvm.before) if known] if jvm else []
 
     def refuses(self, process: Process) -> bool:
         """Whether the VM was asked in vain, so that its compiled code has no names."""
@@ -171,7 +188,7 @@ class JvmMaps:
         if answer.refused:
             self._refuse(jvm, answer.refused, now_ns)
         elif answer.map is not None:
-            jvm.map, jvm.fetched_ns = answer.map, now_ns
+            jvm.before, jvm.map, jvm.fetched_ns = jvm.map, answer.map, now_ns
             helped = any(answer.map.names(jvm.wanted)) if len(jvm.wanted) else False
             jvm.interval_ns = SOONEST_NS if helped else min(jvm.interval_ns * 2, LATEST_NS)
             jvm.due_ns = now_ns + max(jvm.interval_ns, answer.took_ns * REST_FOR_WORK)
@@ -187,12 +204,15 @@ class JvmMaps:
         jvm.refusals += not isinstance(refused, HasOwnMap)
 
     def _forget_unused(self) -> None:
-        """Drop VMs that were not sampled for a while, and the maps used longest ago where they are too large."""
+        """Drop VMs that are gone, and the maps used longest ago where they are too large together."""
         oldest_ns = monotonic_ns() - UNUSED_NS
         for key in [key for key, jvm in self._jvms.items() if jvm.used_ns < oldest_ns and not jvm.waiting]:
             if not os.path.exists(f"/proc/{key[0]}"):
                 del self._jvms[key]
         with_map = [jvm for jvm in self._jvms.values() if jvm.map]
+        for jvm in with_map:
+            if self.nbytes > self._limit:
+                jvm.before = None
         for jvm in with_map[:-1]:
             if self.nbytes > self._limit:
                 jvm.map = None

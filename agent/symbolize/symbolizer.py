@@ -46,8 +46,8 @@ class RuntimeMaps(Protocol):
         """Memory in use."""
         ...
 
-    def map_of(self, process: Process) -> PerfMap | None:
-        """The newest map of a process; None when there is none."""
+    def maps_of(self, process: Process) -> list[PerfMap]:
+        """What is known of the code of a process, newest first."""
         ...
 
     def refuses(self, process: Process) -> bool:
@@ -193,9 +193,9 @@ class Symbolizer:
 
     def _sources(self, process: Process) -> list[PerfMap | JitDump]:
         """What names the process's run-time code; a map that was asked for is newer than one that lies in /tmp."""
-        asked = self._asked.map_of(process) if self._asked else None
-        known = asked if asked is not None else self._maps.get(process)
-        return [*([known] if known is not None else []), *self._dumps.get(process)]
+        asked = self._asked.maps_of(process) if self._asked else []
+        known = None if asked else self._maps.get(process)
+        return [*asked, *([known] if known is not None else []), *self._dumps.get(process)]
 
 
 def _codes(source: PerfMap | JitDump, addrs: U64) -> list[JitName]:

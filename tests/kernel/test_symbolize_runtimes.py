@@ -60,6 +60,21 @@ def test_node_itself_is_symbolized_from_its_file(node: Running) -> None:
     assert sum("v8::" in frame.function for frame in frames) >= 50
 
 
+def test_node_without_a_map(tmp_path: Path) -> None:
+    """What V8 compiles has no name then, but is known as node's; its interpreter and builtins have theirs."""
+    with running([tool("node"), str(SOURCES / "names_node.js")]) as program:
+        seen = Symbolized(program.pid)
+        mappings = [m for m in seen.process.mappings if not m.path]
+        assert mappings
+        made = seen.frames(addr for m in mappings for addr in range(m.start_addr, m.end_addr, 4096))
+        assert set(made) == {Frame(FrameKind.NODE, "", "[jit]")}
+        code = [m for m in seen.process.mappings if m.path.endswith("/node")]
+        text = max(code, key=lambda mapping: mapping.end_addr - mapping.start_addr)
+        frames = seen.frames(range(text.start_addr, text.end_addr, 512))
+    names = {frame.function for frame in frames}
+    assert len([name for name in names if name.startswith("Builtins_")]) > 300
+
+
 def test_java(java: Running) -> None:
     subprocess.run([tool("jcmd"), str(java.pid), "Compiler.perfmap"], check=True, capture_output=True)
     map_path = Path(f"/tmp/perf-{java.pid}.map")
