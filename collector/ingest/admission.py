@@ -135,6 +135,8 @@ def _stack_ids(window: Any, limits: Limits, sender: Sender, numbers: WireNumbers
         raise malformed("The window's stacks are not whole numbers of 8 bytes.")
     if len(steps) > _LONGEST_STEP * limits.stacks:
         raise Refused(DropReason.STACK_LIMIT, "The window has too many stack numbers.")
+    if not steps:
+        return numbers.take(sender, np.empty(0, np.int64), window.first_stack_number, listed, 0)
     try:
         moves = signed(decode_varints([steps])[0])
     except BadVarint:

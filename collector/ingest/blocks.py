@@ -10,6 +10,7 @@ from collector.ingest.batch import Batch, services
 from collector.ingest.definition_blocks import frame_block, series_block, stack_block
 from collector.ingest.loss_ledger import LossKey
 from collector.ingest.rollups import series_1m
+from collector.ingest.table_order import ordered_offsets, table_order
 from collector.ingest.window import Window
 from collector.ingest.words import TYPE_LABELS, words
 from collector.ingest.written import Written
@@ -41,16 +42,17 @@ def make_blocks(
 
 
 def _samples(batch: Batch) -> dict[str, Any]:
-    rows = batch.rows
+    rows, order = batch.rows, table_order(batch)
+    series = batch.series[order]
     return {
-        "ts": batch.ts,
-        "service": services(batch.all_series)(batch.series),
-        "type": words(rows.type, TYPE_LABELS),
-        "series": batch.series_ids[batch.series],
-        "stack": batch.stack_ids[batch.stack],
-        "value": rows.value,
-        "captures": rows.captures,
-        "offsets": from_ragged(rows.offsets, rows.offset_count),
+        "ts": batch.ts[order],
+        "service": services(batch.all_series)(series),
+        "type": words(rows.type[order], TYPE_LABELS),
+        "series": batch.series_ids[series],
+        "stack": batch.stack_ids[batch.stack[order]],
+        "value": rows.value[order],
+        "captures": rows.captures[order],
+        "offsets": from_ragged(*ordered_offsets(rows.offsets, rows.offset_count, order)),
     }
 
 
