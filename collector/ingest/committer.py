@@ -96,6 +96,8 @@ class Committer:
         self.stored = Stored()
         self._writer = Writer(store, journal, self._abandon, self._count_error)
         self._half_stored = HalfStored(store, journal.owner())
+        for start_s, blocks in self._half_stored.completing():
+            self._writer.write(blocks, None, start_s)
         self.accepted = AcceptedWindows(store)
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()

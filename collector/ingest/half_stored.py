@@ -3,8 +3,11 @@
 ClickHouse commits one insert into one table at a time. A collector that dies between two of them finishes from
 its journal when it is back; one that takes over on another machine does not have that journal. Therefore each batch
 notes in table `batches_begun`, before all else, which windows it is about to store: a row a collector, which the
-next batch's row replaces. Only the last batch of a collector can be incomplete. Nobody acknowledged its windows, so
-their agents push them again; of such windows only what the tables lack is inserted:
+next batch's row replaces. Only the last batch of a collector can be incomplete.
+
+Who takes over completes the windows whose samples are all there. Others, of which a cluster may have samples on one
+shard only, wait until their agents push them again, since nobody acknowledged them. In both cases only what tables
+lack is inserted:
 
 - `samples`: the rows that are not there (a window has one of each series, type and stack);
 - `series_1m`, which keeps sums only: what its sums lack of those of samples;
@@ -13,9 +16,10 @@ their agents push them again; of such windows only what the tables lack is inser
 The embedded store needs none of this: its journal lies beside it.
 """
 
+import base64
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +28,7 @@ import pyarrow as pa
 from collector.ingest.blocks import Blocks
 from collector.ingest.window import Window
 from collector.store.chdb import ChdbStore
-from collector.store.columns import to_table
+from collector.store.columns import from_ipc, to_ipc, to_table
 from collector.store.errors import StoreBusy
 from collector.store.interface import Store
 
@@ -35,6 +39,8 @@ CATCH_UP_S = 60.0
 _SAMPLE = ("ts", "service", "type", "series", "stack", "value", "captures")
 _MINUTE = ("ts", "service", "type", "series")
 _LOSS = ("ts", "host", "origin", "reason")
+_KEY = ("agent_id", "run_id", "sequence")
+_PLACE = ("ts", "host")
 _MINUTE_S = 60
 
 _SPAN = "ts >= toDateTime(%(first)s) AND ts < toDateTime(%(end)s)"
@@ -56,18 +62,33 @@ WHERE {_SPAN} AND host IN %(hosts)s GROUP BY ts, host, origin, reason
 """  # noqa: S608
 
 
+_WINDOWS_THERE = f"""
+SELECT DISTINCT toUInt32(ts) AS at, host, agent_id, run_id, sequence, rows FROM windows
+WHERE {_SPAN} AND host IN %(hosts)s
+"""  # noqa: S608
+_SERIES_OF = (
+    "SELECT DISTINCT service, series, host FROM series WHERE host IN %(hosts)s AND day >= toDate(%(day)s)"
+)
+_COUNTS_THERE = f"""
+SELECT toUInt32(ts) AS at, series, count() AS n FROM samples
+{_WHERE} GROUP BY ts, series
+"""  # noqa: S608
+_DAY_S = 86400
+
+Place = tuple[int, str]
+"""A window's start and host."""
+
+
 class HalfStored:
     """Not thread-safe: belongs to the thread that stores."""
 
     def __init__(self, store: Store, collector: str) -> None:
-        """Load what other collectors left; `collector` names this one across restarts. Raises StoreError."""
+        """`collector` names this one across restarts; its own last batch is finished from its journal."""
         self._store, self._collector = store, collector
         self._version = 0
         self._since_s = time.monotonic()
         self._left: set[tuple[str, int, int]] = set()
         self._needed = not isinstance(store, ChdbStore)
-        if self._needed:
-            self._load()
 
     def __contains__(self, window: Window) -> bool:
         """Whether another collector may have stored a part of the window."""
@@ -80,17 +101,87 @@ class HalfStored:
         """
         if not self._needed:
             return blocks
-        return {TABLE: self._note(windows)} | (self._lacking(blocks) if windows[0] in self else blocks)
+        return {TABLE: self._note(blocks)} | (self._lacking(blocks) if windows[0] in self else blocks)
 
-    def _note(self, windows: Sequence[Window]) -> dict[str, Any]:
+    def completing(self) -> Iterator[tuple[int, Blocks]]:
+        """Load what other collectors left: what completes a batch of theirs, with the start of one of its windows.
+
+        Each is to be stored before the next one is asked for. Raises StoreError.
+        """
+        if not self._needed:
+            return
+        found = self._store.query((f"SELECT * FROM {TABLE} FINAL", {}))  # noqa: S608
+        columns = (found[name].tolist() for name in ("collector", "version", "windows", "losses"))
+        for collector, version, windows, losses in zip(*columns, strict=True):
+            if collector == self._collector:
+                self._version = int(version)
+            elif blocks := self._completed(_unpacked(windows), _unpacked(losses)):
+                yield int(blocks["windows"]["ts"][0].as_py()), blocks
+
+    def _note(self, blocks: Blocks) -> dict[str, Any]:
         self._version = max(self._version + 1, time.time_ns())
         return {
             "collector": [self._collector],
             "version": np.array([self._version], np.uint64),
-            "agent_ids": [[window.key.agent_id for window in windows]],
-            "run_ids": [[window.key.run_id for window in windows]],
-            "sequences": [[window.key.sequence for window in windows]],
+            "windows": [_packed(self._table(blocks, "windows"))],
+            "losses": [_packed(self._table(blocks, "losses"))],
         }
+
+    def _completed(self, windows: pa.Table, losses: pa.Table) -> Blocks:
+        """What another collector's last batch lacks, as far as its samples are all there; the rest is left."""
+        asked = {
+            **_span(windows.column("ts").to_pylist()),
+            "hosts": windows.column("host").unique().to_pylist(),
+        }
+        windows, rows_there = self._not_stored(windows, asked)
+        rows_of: Counter[Place] = Counter()
+        for place, rows in zip(_rows(windows, _PLACE), windows.column("rows").to_pylist(), strict=True):
+            rows_of[place[0], place[1]] += rows
+        samples = self._samples_of(asked, set(rows_of))
+        present = {place: sum(n for *_, n in found) for place, found in samples.items()}
+        whole = {place for place, n in rows_of.items() if n and present[place] - rows_there[place] == n}
+        self._left |= {(key[0], key[1], key[2]) for key in _rows(_at(windows, set(rows_of) - whole), _KEY)}
+        if not whole:
+            return {}
+        touched = [(at, service, series) for at, host in whole for service, series, _ in samples[at, host]]
+        names = [
+            pa.field("ts", pa.uint32()),
+            pa.field("service", pa.string()),
+            pa.field("series", pa.uint64()),
+        ]
+        series = pa.table(list(map(list, zip(*touched, strict=True))), pa.schema(names))
+        return {
+            "series_1m": self._missing_minutes(series, self._store.schema("samples").empty_table()),
+            "losses": _columns(self._missing_losses(_at(losses, whole))),
+            "windows": _columns(_at(windows, whole)),
+        }
+
+    def _not_stored(self, windows: pa.Table, asked: dict[str, Any]) -> tuple[pa.Table, Counter[Place]]:
+        """Those of the windows that are not stored, and how many rows the stored ones of their places have."""
+        stored, rows_there = set(self._left), Counter[Place]()
+        for at, host, agent, run, sequence, rows in self._answer(_WINDOWS_THERE, asked):
+            stored.add((agent, run, sequence))
+            rows_there[at, host] += rows
+        missing = [number for number, key in enumerate(_rows(windows, _KEY)) if key not in stored]
+        return windows.take(pa.array(missing, pa.int64())), rows_there
+
+    def _samples_of(
+        self, asked: dict[str, Any], places: set[Place]
+    ) -> dict[Place, list[tuple[str, int, int]]]:
+        """Place → (service, series, how many rows are there) of its samples."""
+        found: dict[Place, list[tuple[str, int, int]]] = {place: [] for place in places}
+        day = {"hosts": asked["hosts"], "day": asked["first"] // _DAY_S - 1}
+        of_series = {series: (service, host) for service, series, host in self._answer(_SERIES_OF, day)}
+        if not of_series or not places:
+            return found
+        services = sorted({service for service, _ in of_series.values()})
+        for at, series, n in self._answer(
+            _COUNTS_THERE, {**asked, "services": services, "series": list(of_series)}
+        ):
+            service, host = of_series[series]
+            if (at, host) in found:
+                found[at, host].append((service, series, n))
+        return found
 
     def _lacking(self, blocks: Blocks) -> Blocks:
         if not self._store.caught_up() and time.monotonic() < self._since_s + CATCH_UP_S:
@@ -106,14 +197,6 @@ class HalfStored:
             "series_1m": self._missing_minutes(samples, missing),
             "losses": _columns(self._missing_losses(self._table(blocks, "losses"))),
         }
-
-    def _load(self) -> None:
-        found = self._store.query((f"SELECT * FROM {TABLE} FINAL", {}))  # noqa: S608
-        for collector, version in zip(found["collector"], found["version"], strict=True):
-            if collector == self._collector:
-                self._version = int(version)
-        for columns in zip(found["agent_ids"], found["run_ids"], found["sequences"], strict=True):
-            self._left |= {(str(agent), int(run), int(n)) for agent, run, n in zip(*columns, strict=True)}
 
     def _table(self, blocks: Blocks, name: str) -> pa.Table:
         return to_table(blocks[name], self._store.schema(name))
@@ -171,6 +254,21 @@ class HalfStored:
     def _answer(self, sql: str, asked: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
         found = self._store.query((sql, asked))
         return zip(*(column.tolist() for column in found.values()), strict=True)
+
+
+def _packed(table: pa.Table) -> str:
+    return base64.b64encode(to_ipc(table)).decode("ascii")
+
+
+def _unpacked(text: str) -> pa.Table:
+    return from_ipc(base64.b64decode(text))
+
+
+def _at(table: pa.Table, places: set[Place]) -> pa.Table:
+    """The rows of these places."""
+    return table.take(
+        pa.array([n for n, place in enumerate(_rows(table, _PLACE)) if place in places], pa.int64())
+    )
 
 
 def _columns(table: pa.Table) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from collector.store.interface import Block, Statement
 from collector.store.lease import Epochs
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
-from collector.store.server import ServerStore
+from collector.store.server import INSERT, ServerStore
 from collector.store.snapshot import Site
 from fleetprof.errors import UnavailableError
 
@@ -266,7 +266,7 @@ class ClusterStore(ServerStore):
             yield int(shard), rows.take(pa.array(np.flatnonzero(shards == shard)))
 
     def _insert_into(self, replicas: list[Node], table: str, rows: pa.Table, token: str) -> None:
-        settings = dict(self._settings)
+        settings = self._settings | INSERT
         if self.dialect.modern:
             settings |= {"async_insert": 0, "optimize_on_insert": 0, "insert_deduplication_token": token}
         names = ", ".join(f"`{name}`" for name in rows.column_names)

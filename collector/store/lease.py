@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from collector.store.errors import StoreError, StoreTaken
+from collector.store.errors import StoreBusy, StoreError, StoreTaken
 
 log = logging.getLogger("fleetprof.store")
 
@@ -134,7 +134,7 @@ class Lease:
     def _try(self, seen: _Seen, wait: bool) -> bool:
         """Claim what follows the lease that was seen if that is free; false when it is not, or no more."""
         if self._claimable(seen):
-            return self._claim(seen.epoch + 1)
+            return self._claim(seen.epoch + 1, wait)
         if not wait:
             raise StoreTaken(0, f"The store is in use by another collector ({seen.where}).", _HINT)
         if not self._told:
@@ -154,14 +154,26 @@ class Lease:
                 return now.epoch == seen.epoch and now.beat is not None and now.beat.released
         return True
 
-    def _claim(self, epoch: int) -> bool:
+    def _claim(self, epoch: int, wait: bool) -> bool:
         """Try to be the one of `epoch`; afterwards nobody of an older one writes."""
         if not self._epochs.claim(epoch, self._holder):
             return False
         self._epoch = epoch
-        self._say()
-        self._epochs.settle()
+        while not self._settled(wait):
+            pass
         self._epochs.drop_before(epoch)
+        return True
+
+    def _settled(self, wait: bool) -> bool:
+        """Wait until no older insert is under way; with `wait` false when there still is one after a long while."""
+        self._say()
+        try:
+            self._epochs.settle()
+        except StoreBusy as error:
+            if not wait:
+                raise
+            log.warning("Not taking over yet: %s", error.message)
+            return False
         return True
 
     def _read(self) -> _Seen:

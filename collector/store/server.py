@@ -37,6 +37,8 @@ _ALWAYS = {
     "max_ast_elements": 100_000_000,
     "max_expanded_ast_elements": 100_000_000,
 }
+# A collector that stands still in the middle of an insert would hold up who takes over for 300 s.
+INSERT = {"receive_timeout": 20}
 # As for the embedded store (chdb.py): no insert tokens, no sums at insert; and a block stays one block.
 _MODERN_INSERT = {"async_insert": 0, "insert_deduplicate": 0, "optimize_on_insert": 0}
 # Else text comes in a form of its own, which native.py leaves to the server.
@@ -102,7 +104,7 @@ class ServerStore:
         if not rows.num_rows:
             return
         names = ", ".join(f"`{name}`" for name in rows.column_names)
-        settings = self._settings | (_MODERN_INSERT if self.dialect.modern else {})
+        settings = self._settings | INSERT | (_MODERN_INSERT if self.dialect.modern else {})
         try:
             with self._pool.connection() as connection:
                 connection.insert(

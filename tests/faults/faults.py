@@ -112,7 +112,7 @@ def take_over_from_sleeper(scene: Scene, chance: random.Random) -> None:
     sleeper.child.send_signal(signal.SIGSTOP)
     scene.replace_collector(second, port, data)
     scene.proxy.cut_after(0)
-    scene.wait_for_windows(count=4)
+    scene.wait_for_windows(count=4, seconds=400)  # a server waits 300 s for the rest of a packet
     sleeper.child.send_signal(signal.SIGCONT)
     code = sleeper.ended(60)
     assert code not in (0, -11), f"the collector that slept ended with {code}"

@@ -44,11 +44,11 @@ class Life:
                 raise StoreAway(0, "dead")
             self._left -= 1
 
-    def push(self, start_s: int, sequences: Sequence[int]) -> None:
+    def push(self, start_s: int, sequences: Sequence[int], agents: int = AGENTS) -> None:
         """Push windows of all agents at once, until all are acknowledged or the collector is dead."""
         threads = [
             threading.Thread(target=self._push, args=(start_s, agent, sequence), daemon=True)
-            for agent in range(AGENTS)
+            for agent in range(agents)
             for sequence in sequences
         ]
         for thread in threads:
@@ -91,10 +91,10 @@ def lives(connect: Callable[[], ServerStore], folder: Path, deaths: Sequence[int
     return len(deaths) + 1
 
 
-def check(store: Store, windows: int) -> None:
-    """Every window of `lives` is there once: the digits of sums in base 4 tell how often each was counted."""
-    once = AGENTS * sum(4**sequence for sequence in range(1, windows + 1))
-    count = AGENTS * windows
+def check(store: Store, windows: int, agents: int = AGENTS) -> None:
+    """Every window is there once, `windows` of each agent: sums in base 4 tell how often each was counted."""
+    once = agents * sum(4**sequence for sequence in range(1, windows + 1))
+    count = agents * windows
     asked = {
         "SELECT count() AS n, sum(value) AS v FROM samples WHERE service = %(s)s": [4 * count, 4 * once],
         "SELECT sum(value) AS v, sum(captures) AS c FROM series_1m WHERE service = %(s)s": [
@@ -102,7 +102,7 @@ def check(store: Store, windows: int) -> None:
             3 * count,
         ],
         "SELECT count() AS n, uniqExact(agent_id, sequence) AS u FROM windows": [count, count],
-        "SELECT sum(count) AS n FROM losses": [AGENTS * windows * (windows + 1) // 2],
+        "SELECT sum(count) AS n FROM losses": [agents * windows * (windows + 1) // 2],
     }
     for sql, expected in asked.items():
         found = [int(column[0]) for column in store.query((sql, {"s": SERVICE})).values()]

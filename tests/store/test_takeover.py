@@ -1,5 +1,6 @@
 """What a collector left half-written counts once, though who takes over has neither its disk nor its journal."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from collector.store.address import parse_server_address
 from collector.store.migrate import migrate
 from collector.store.server import ServerStore
-from tests.store.takeover import check, lives
+from tests.store.pushes import recent_window_s
+from tests.store.takeover import Life, check, lives
 
 pytestmark = pytest.mark.store
 
@@ -15,17 +17,36 @@ DEATHS = (5, 6, 7, 8)
 """A batch is nine inserts: marks, names of its windows, three of definitions, samples, minutes, losses, windows."""
 
 
-def test_a_batch_that_a_dead_collector_left_half_written_counts_once(tmp_path: Path, database: str) -> None:
+@pytest.fixture
+def connect(database: str) -> Iterator[Callable[[], ServerStore]]:
     opened: list[ServerStore] = []
 
-    def connect() -> ServerStore:
+    def make() -> ServerStore:
         store = ServerStore(parse_server_address(database), 1 << 30, 2)
         store.lease_s = (0.05, 0.3)
         opened.append(store)
         return store
 
-    migrate(connect())
-    windows = lives(connect, tmp_path, DEATHS)
-    check(connect(), windows)
+    migrate(make())
+    yield make
     for store in opened:
         store.close()
+
+
+def test_a_batch_that_a_dead_collector_left_half_written_counts_once(
+    tmp_path: Path, connect: Callable[[], ServerStore]
+) -> None:
+    windows = lives(connect, tmp_path, DEATHS)
+    check(connect(), windows)
+
+
+@pytest.mark.parametrize("die_after", [6, 7, 8])
+def test_windows_whose_samples_are_there_are_completed_though_nobody_pushes_them_again(
+    tmp_path: Path, connect: Callable[[], ServerStore], die_after: int
+) -> None:
+    first = Life(connect(), tmp_path / "first", die_after)
+    first.push(recent_window_s(30), [1], agents=1)
+    assert first.dead.is_set()
+    first.end()
+    Life(connect(), tmp_path / "second", None).end()
+    check(connect(), 1, agents=1)
