@@ -13,6 +13,7 @@ from fleetprof.setting_kinds import (
     DURATION,
     FLOAT,
     INT,
+    LIST,
     LISTEN,
     OPTIONAL_LISTEN,
     OPTIONAL_PATH,
@@ -110,6 +111,10 @@ TABLE = (
         minimum=256 << 20, maximum=1 << 40,
     ),
     Setting(
+        "debuginfod_urls", LIST, "",
+        "Servers to ask for debug files of programs without symbols, such as https://debuginfod.debian.net.",
+    ),
+    Setting(
         "message_limit", BYTES, "16 MiB", "Largest request taken.", minimum=1 << 20, maximum=1 << 30,
     ),
     Setting("alert_rules", OPTIONAL_PATH, "", "File of alert rules, or folder of *.toml files."),
@@ -149,6 +154,7 @@ class CollectorConfig:
     disk_free_percent: float
     debuginfo_size_bytes: int
     debuginfo_memory_bytes: int
+    debuginfod_urls: tuple[str, ...]
     message_limit_bytes: int
     alert_rules: Path | None
     alert_interval_s: float

@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from collector.config import CollectorConfig
+from collector.debuginfo.debuginfod import Debuginfod
 from collector.debuginfo.files import FOLDER, DebugFiles
 from collector.debuginfo.intake import Intake
 from collector.debuginfo.metrics import DebugInfoMetrics
@@ -27,12 +28,13 @@ class DebugInfo:
     """Keeps debug files and names frames with them, until `stop`."""
 
     def __init__(self, config: CollectorConfig, store: Store, metrics: CollectorRegistry) -> None:
-        """Raises UnavailableError."""
+        """Raises UnavailableError, InputError."""
         files, self._workers = open_files(config), open_workers(config)
         files.sweep()
-        naming = Naming(store, files, self._workers)
-        self._namer = Namer(naming, files)
-        self.service = DebugInfoService(files, Intake(files, self._workers), self._namer.wake)
+        naming, intake = Naming(store, files, self._workers), Intake(files, self._workers)
+        upstream = Debuginfod(config.debuginfod_urls, intake) if config.debuginfod_urls else None
+        self._namer = Namer(naming, files, upstream)
+        self.service = DebugInfoService(files, intake, self._namer.wake)
         metrics.register(DebugInfoMetrics(files, naming))
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from collector.debuginfo.debuginfod import Debuginfod
 from collector.debuginfo.files import DebugFile, DebugFiles
 from collector.debuginfo.naming import Naming
 from collector.debuginfo.workers import WorkerFailed
@@ -15,6 +16,8 @@ LOOK_EVERY_S = 5.0
 """For files that other processes put into the folder."""
 NAME_NEW_EVERY_S = 30.0
 """For frames that agents sent meanwhile."""
+FETCHES = 10
+"""Build ids that are asked for upstream at a time, in each such round."""
 
 
 class Namer:
@@ -24,10 +27,11 @@ class Namer:
         self,
         naming: Naming,
         files: DebugFiles,
+        upstream: Debuginfod | None = None,
         look_every_s: float = LOOK_EVERY_S,
         name_new_every_s: float = NAME_NEW_EVERY_S,
     ) -> None:
-        self._naming, self._files = naming, files
+        self._naming, self._files, self._upstream = naming, files, upstream
         self._look_every_s, self._name_new_every_s = look_every_s, name_new_every_s
         self._wake = threading.Event()
         self._stopping = False
@@ -43,6 +47,8 @@ class Namer:
     def stop(self) -> None:
         """End; what a worker does is ended by whoever owns the workers."""
         self._stopping = True
+        if self._upstream:
+            self._upstream.close()
         self._wake.set()
         self._thread.join()
 
@@ -75,6 +81,21 @@ class Namer:
                 self._naming.name(file, frames)
             except WorkerFailed as failed:
                 self._give_up(file, failed)
+        if self._upstream:
+            self._fetch(self._upstream, {file.build_id for file in files})
+
+    def _fetch(self, upstream: Debuginfod, kept: set[str]) -> None:
+        """Fetch files of the builds that have most frames without a name."""
+        wanted = [
+            build_id
+            for build_id in self._naming.unnamed_builds()
+            if build_id not in kept and upstream.worth_asking(build_id)
+        ]
+        for build_id in wanted[:FETCHES]:
+            if self._stopping:
+                return
+            if upstream.fetch(build_id):
+                self.wake()
 
     def _name_all(self, file: DebugFile) -> None:
         before = self._naming.named

@@ -28,6 +28,9 @@ WHERE function = '' AND build_id IN %(builds)s AND id > %(after)s ORDER BY id LI
 _NEW = """SELECT DISTINCT id, mapping, build_id, offset FROM frames
 WHERE function = '' AND build_id IN %(builds)s AND id > %(after)s AND id GLOBAL NOT IN (SELECT id FROM symbolized)
 ORDER BY id LIMIT %(rows)s"""
+_UNNAMED_BUILDS = """SELECT build_id, count() AS frames FROM frames
+WHERE function = '' AND build_id != '' AND id GLOBAL NOT IN (SELECT id FROM symbolized)
+GROUP BY build_id ORDER BY frames DESC, build_id LIMIT %(rows)s"""
 _DEFINED = """SELECT id, kind, function, mapping, build_id, offset, file, line FROM frames
 WHERE id IN %(ids)s ORDER BY updated"""
 
@@ -72,6 +75,11 @@ class Naming:
     def name(self, file: DebugFile, frames: list[Nameless]) -> None:
         """Name these frames of a file's build; raises as `name_all`."""
         self._name(file, frames)
+
+    def unnamed_builds(self) -> list[str]:
+        """Builds with frames that nothing is known of, those with most of them first."""
+        found = self._store.query((_UNNAMED_BUILDS, {"rows": _BUILDS_A_STATEMENT}))
+        return [str(build_id) for build_id in found["build_id"]]
 
     def _nameless(self, builds: list[str], again: bool) -> Iterator[list[Nameless]]:
         """Pages of frames without a function; without `again` only those that nothing is known of."""

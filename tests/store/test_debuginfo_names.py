@@ -1,11 +1,14 @@
 """Frames that were stored without a name are shown with it once their debug information is there."""
 
+import functools
 import os
+import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pytest
 from agent.symbolize.elf import FileBytes
 from agent.symbolize.load_object import load_object
 from collector.compare.compare import compare
+from collector.debuginfo.debuginfod import Debuginfod
 from collector.debuginfo.files import SYMCACHE, DebugFile, DebugFiles
 from collector.debuginfo.intake import Intake
 from collector.debuginfo.namer import Namer
@@ -274,3 +278,28 @@ def test_comparisons_speak_of_functions_too(store: Store, service: str) -> None:
     symbolize(store, [one, two], [[work], [work]])
     after = compare(store, ask(service, "1"), ask(service, "2"))
     assert {frame.name for frame in after.frames} == {"work", "main"}
+
+
+def test_files_of_nameless_builds_are_fetched_from_upstream(
+    store: Store, service: str, cpp: Stripped, kept: Kept, tmp_path: Path
+) -> None:
+    """A static tree of files is a debuginfod server, too."""
+    insert_stacks(store, service, [(frame,) for frame in frames_of_an_agent(cpp.stripped, service, 16)])
+    folder = tmp_path / "served" / "buildid" / cpp.build_id
+    folder.mkdir(parents=True)
+    (folder / "debuginfo").write_bytes(cpp.debug.read_bytes())
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        upstream = Debuginfod([f"http://127.0.0.1:{server.server_port}"], kept.intake)
+        namer = Namer(kept.naming, kept.files, upstream, look_every_s=0.05, name_new_every_s=0.05)
+        try:
+            wait_until(
+                lambda: (found := kept.files.find(cpp.build_id)) and found.named, "it is fetched and used"
+            )
+        finally:
+            kept.workers.close()
+            namer.stop()
+            server.shutdown()
+    names = {name for stack in stacks_of(Querier(store).profile(ask(service))) for name in stack}
+    assert "total" in map(bare, names)
