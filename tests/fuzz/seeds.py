@@ -3,14 +3,17 @@
 import gzip
 import json
 
+import numpy as np
 from google.protobuf import json_format
 
 from fleetprof.formats import pprof
 from fleetprof.formats.stack_profile import CPU_NANOSECONDS, SAMPLES_COUNT, ValueType, from_stacks
-from fleetprof.frames import Frame, FrameKind
+from fleetprof.frames import Frame, FrameKind, frame_id, stack_id_of
 from fleetprof.profile_types import ProfileType
 from fleetprof.pyroscope import push_pb2
-from tests.store.pushes import Row, push_request
+from fleetprof.v1 import ingest_pb2
+from fleetprof.wire_numbers import number_check
+from tests.store.pushes import Row, frames_of, push_request
 from tests.unit.foreign_requests import OtlpProfiles, golden, trace_request
 
 NOW_S = 1_795_256_600
@@ -33,7 +36,35 @@ def _push() -> list[bytes]:
         push_request(rows, labels, start_s=START_S, losses={1: 4}),
         push_request(rows[:1], labels, start_s=START_S, defined=False),
     ]
-    return [request.SerializeToString() for request in requests]
+    return [
+        request.SerializeToString()
+        for request in (*requests, _numbered(push_request(rows, labels, start_s=START_S)))
+    ]
+
+
+HELD = ["leaf;work;main", "work;main", ""]
+"""Stacks whose numbers, from 1 on, the collector holds of the sender; and those of their frames."""
+HELD_FRAMES = frames_of(HELD[0])
+
+
+def held_ids() -> tuple[list[int], list[int]]:
+    """Ids of HELD and of HELD_FRAMES."""
+    return [stack_id_of(frames_of(stack)) for stack in HELD], [frame_id(frame) for frame in HELD_FRAMES]
+
+
+def _numbered(request: ingest_pb2.PushRequest) -> ingest_pb2.PushRequest:
+    """The request, whose stacks are HELD, with numbers for them and for their frames."""
+    stacks, frames = (number_check(np.array(ids, "<u8").tobytes()) for ids in held_ids())
+    window, definitions = request.window, request.definitions
+    del window.stack_ids[:]
+    window.stack_numbers.extend([1] * len(HELD))
+    window.first_stack_number, window.stack_check = len(HELD) + 1, stacks
+    window.samples.stack_steps.extend(np.diff(window.samples.stack, prepend=0).tolist())
+    del window.samples.stack[:]
+    definitions.ClearField("frames")
+    definitions.frame_numbers.extend([1] * len(HELD_FRAMES))
+    definitions.first_frame_number, definitions.frame_check = len(HELD_FRAMES) + 1, frames
+    return request
 
 
 def _otlp() -> OtlpProfiles:

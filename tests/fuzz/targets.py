@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Refused
+from collector.ingest.wire_numbers import NumbersLost
 from collector.receivers.http import HttpAnswer, HttpReceivers, HttpRequest
 from collector.receivers.inbox import Inbox, Push, Taken
 from collector.receivers.measured import Column, Unsupported, choose
@@ -100,7 +101,7 @@ def target_of(receiver: str, bench: Bench) -> Target:
 def _push(bench: Bench, data: bytes) -> bool:
     try:
         found = admitted(data)
-    except Refused:
+    except (Refused, NumbersLost):
         return False
     request = ingest_pb2.PushRequest.FromString(data)
     samples = request.window.samples
