@@ -163,6 +163,8 @@ def _load(elf: ElfFile, place: Place, header: GoHeader, memory_limit_bytes: int)
         raise ElfError("a Go function table that ends outside its section")
     words = Relocated(elf).read(place.offset + header.table, header.table_bytes, header.cell)
     entries, records = words[0::2], words[1::2]
+    if bool((entries[1:] < entries[:-1]).any()):
+        return None
     base = 0 if header.version < 18 else text_base(elf, place, header.word, header.text_start, entries)
     if base is None or not _plausible(elf, entries, base, records):
         return None
@@ -176,8 +178,8 @@ def _load(elf: ElfFile, place: Place, header: GoHeader, memory_limit_bytes: int)
 
 
 def _plausible(elf: ElfFile, entries: U64, base: int, records: U64) -> bool:
-    """Whether functions are in order and all of them in one executable segment."""
-    if bool((entries[1:] < entries[:-1]).any()) or int(records.max()) >= 1 << 32:
+    """Whether all functions lie in one executable segment."""
+    if int(records.max()) >= 1 << 32:
         return False
     first, last = base + int(entries[0]), base + int(entries[-1])
     return any(s.vaddr <= first and last <= s.vaddr + s.memory_size for s in elf.code_segments)

@@ -1,0 +1,3 @@
+module load_go
+
+go 1.21
