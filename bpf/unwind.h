@@ -29,6 +29,7 @@ struct walk {
 	__u8 exact;	    /* `now.ip` was interrupted; else it is a return address, one behind the call */
 	__u8 caller;	    /* the frame called another one, it is not the leaf */
 	__u8 copying;	    /* a group's Python frames are being copied */
+	__u8 over;	    /* nothing is left but Python frames whose native ones were not reached */
 	__u8 why;	    /* enum fp_end */
 	struct fp_python_stack python;
 };
@@ -175,6 +176,15 @@ static __always_inline bool returns_from_signal(struct walk *walk)
 	return !walk->exact && read_word(&code, walk->now.ip) && code == 0x0f0000000fc0c748ULL;
 }
 
+/* Whether all that is left of a function after its call is "add $8, %rsp; ret": CPython's trampolines (-X perf) have no
+ * tables. */
+static __always_inline bool only_returns(struct walk *walk)
+{
+	__u64 code;
+	return !walk->exact && read_word(&code, walk->now.ip) && (code & 0xffffffffffULL) == 0xc308c48348ULL;
+}
+static const struct fp_rule returning_frame = { .cfa = FP_CFA_SP, .cfa_offset = 16 };
+
 /* The signal frame at the stack pointer: struct ucontext, whose registers are where the psABI has them. */
 static const struct fp_rule signal_frame = {
 	.cfa = FP_CFA_SIGNAL, .fp = FP_AT_SP, .third = FP_AT_SP, .cfa_offset = 160, .fp_offset = 120, .third_offset = 128,
@@ -184,7 +194,11 @@ static __always_inline bool returns_from_signal(struct walk *walk)
 {
 	return false; /* the vDSO does it, which has a table */
 }
-static const struct fp_rule signal_frame;
+static __always_inline bool only_returns(struct walk *walk)
+{
+	return false;
+}
+static const struct fp_rule signal_frame, returning_frame;
 #endif
 
 /* Goes to the caller by a frame record, {caller's frame pointer, return address}, if the frame pointer leads to one
@@ -328,6 +342,8 @@ static __always_inline long step(struct walk *walk)
 		return by_rule(walk, rule);
 	if (returns_from_signal(walk))
 		return by_rule(walk, &signal_frame);
+	if (python_frames && only_returns(walk))
+		return by_rule(walk, &returning_frame);
 	return by_frame_pointer(walk);
 }
 
@@ -358,6 +374,27 @@ static __always_inline __u32 copy_python(struct walk *walk, __u64 *to)
 	return 1;
 }
 
+/* Whether the walk has ended before the part of the stack where the next group belongs. */
+static __always_inline bool python_is_left(struct walk *walk)
+{
+	struct fp_python_stack *python = &walk->python;
+	if (!python_frames || python->at >= python->group || walk->why == FP_END_NEW)
+		return false;
+	if (python->by_code)
+		return walk->why != FP_END_ROOT;
+	return python->words[python->at & (FP_PYTHON_WORDS - 1)] >= walk->now.sp;
+}
+
+/* Begins to copy the groups that are left, without what was native between them. Returns whether there are none. */
+static __always_inline long next_group(struct walk *walk)
+{
+	if (walk->python.at >= walk->python.group)
+		return 1;
+	walk->python.at++;
+	walk->copying = 1;
+	return 0;
+}
+
 /* Records a frame and goes to its caller. Python frames take the place of the loop that runs them. */
 static long walk_frame(__u32 i, struct turn *turn)
 {
@@ -369,12 +406,20 @@ static long walk_frame(__u32 i, struct turn *turn)
 		walk->length = at + copy_python(walk, &turn->capture->addrs[at]);
 		return 0;
 	}
+	if (walk->over)
+		return next_group(walk);
 	__u64 ip = walk->now.ip, sp = walk->now.sp;
 	/* Who reads a stack takes one from all addresses but the first: an interrupted one gets it beforehand. */
 	turn->capture->addrs[at] = ip + (at && walk->exact);
 	walk->length = at + 1;
-	if (step(walk))
-		return 1;
+	if (step(walk)) {
+		if (!python_is_left(walk))
+			return 1;
+		walk->over = 1;
+		if (walk->why == FP_END_ROOT)
+			walk->why = FP_END_NO_TABLE; /* it only looked like the root */
+		return 0;
+	}
 	walk->caller = 1;
 	if (python_frames && runs_python(walk, ip, sp)) {
 		walk->length = at;
@@ -407,7 +452,7 @@ static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct
 	walk->count = process->count;
 	walk->length = 0;
 	walk->exact = 1;
-	walk->caller = walk->copying = 0;
+	walk->caller = walk->copying = walk->over = 0;
 	walk->why = FP_END_UNKNOWN;
 	if (python_frames)
 		read_python(&walk->python, pid);

@@ -36,6 +36,7 @@ CALLS = frozenset(
         ),
         *("method_vectorcall", "vectorcall_method", "vectorcall_unbound", "slot_tp_call", "slot_tp_init"),
         *("gen_send_ex", "gen_send_ex2", "gen_iternext", "_PyGen_Send", "PyIter_Send"),
+        "py_trampoline_evaluator",
     }
 )
 """Functions that do nothing but call, by the names of CPython 3.9 to 3.14."""

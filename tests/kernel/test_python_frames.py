@@ -1,6 +1,7 @@
 """Python functions stand in stacks where the interpreter ran them, on every version of CPython that is here."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,17 +10,20 @@ import pytest
 from agent.cpython.kernel_python import NAME, PROCESS
 from agent.kernel_btf import Btf
 from agent.libbpf import OBJECTS
+from agent.samples import UserEnd
 from fleetprof.frames import Frame
 from fleetprof.losses import DropReason
+from tests.kernel.cpu_load import poll, rows_of
 from tests.kernel.python_programs import Seen, is_python, python_names, python_programs, short
 from tests.kernel.unwinding import complete_share, unwinding
-from tests.workloads.build import running
+from tests.workloads.build import SOURCES, running, tool
 from tests.workloads.pythons import PROGRAM, interpreter, interpreters
 
 pytestmark = pytest.mark.kernel
 
 ALL = list(interpreters())
 SECONDS = 0.6
+OUTERMOST = ["again_and_again", "main", "<module>"]
 LINES = Path(PROGRAM).read_text().splitlines()
 
 
@@ -133,6 +137,47 @@ def test_a_pid_namespace_makes_no_difference(tmp_path: Path) -> None:
         agent.follow(pid)
         stacks = agent.stacks(agent.sample(pid, 0.2))
         assert sum("burn" in python_names(stack) for stack in stacks) >= 0.95 * len(stacks)
+
+
+@pytest.mark.parametrize("name", ["3.12", "3.13"])
+def test_trampolines_of_x_perf_are_walked_through_and_left_out(tmp_path: Path, name: str) -> None:
+    command = [interpreter(name), "-X", "perf", PROGRAM, "shares"]
+    with unwinding(tmp_path / "tables") as agent, running(command) as load:
+        agent.follow(load.pid)
+        rows = agent.sample(load.pid, 0.3)
+        stacks = agent.stacks(rows)
+        Path(f"/tmp/perf-{load.pid}.map").unlink(missing_ok=True)
+    assert complete_share(rows) >= 0.98
+    for stack in on(stacks, "half"):
+        assert python_names(stack)[-5:] == ["half", "shares", *OUTERMOST]
+        assert all(is_python(frame) for frame in between(stack, "half", "<module>"))
+
+
+@pytest.mark.parametrize("name", ["3.9", "3.12"])
+def test_where_a_native_walk_breaks_off_python_goes_on(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "no_tables.so"
+    flags = [
+        "-O1",
+        "-fomit-frame-pointer",
+        "-fno-asynchronous-unwind-tables",
+        "-nostdlib",
+        "-shared",
+        "-fPIC",
+    ]
+    subprocess.run([tool("gcc"), *flags, "-o", library, SOURCES / "no_tables.c"], check=True)
+    monkeypatch.setenv("LIBRARY", str(library))
+    with unwinding(tmp_path / "tables") as agent, running([interpreter(name), PROGRAM, "blind"]) as load:
+        agent.follow(load.pid)
+        ends: list[int] = []  # libraries come after the program's start, and their tables after them
+        for _ in poll(lambda: UserEnd.NO_TABLE in ends):
+            ends.extend(rows_of(agent.drain(), load.pid).user_end.tolist())
+        stacks = on(agent.stacks(agent.sample(load.pid, 0.3)), "leaf")
+        cut = [stack for stack in stacks if stack[-1].name == "[truncated]"]
+        assert len(cut) >= 0.9 * len(stacks)
+        for stack in cut:
+            assert python_names(stack)[-len(OUTERMOST) - 2 :] == ["leaf", "blind", *OUTERMOST]
 
 
 def test_c_and_python_agree_on_layouts() -> None:

@@ -5,6 +5,7 @@ Half of the time goes to `half`; three tenths to `Box.third`, which the interpre
 """
 
 import ctypes
+import os
 import sys
 import threading
 import time
@@ -70,6 +71,16 @@ def callbacks() -> None:
     """A C library calls back: its frames are between the Python ones."""
     kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_int))
     ctypes.CDLL(None).qsort((ctypes.c_int * 2)(2, 1), 2, 4, kind(compare))
+
+
+def leaf() -> int:
+    burn(1)
+    return 0
+
+
+def blind() -> None:
+    """A library that nobody can walk through, $LIBRARY, calls back."""
+    ctypes.CDLL(os.environ["LIBRARY"]).call_back(ctypes.CFUNCTYPE(ctypes.c_int)(leaf))
 
 
 def deep(depth: int) -> None:
