@@ -69,7 +69,9 @@ def test_history_in_a_collector_of_its_own(tmp_path: Path) -> None:
     stored = report(tmp_path / "data")
     expect_the_same(sent, stored)
     assert sent["windows"] > 200
-    assert sent["repeated_windows"] == sent["duplicate_answers"]
+    # A push that got no answer in time, on a busy machine, may have been stored.
+    more = sent["duplicate_answers"] - sent["repeated_windows"]
+    assert 0 <= more <= sent["failed_pushes"]
     assert not sent["refused_windows"]
     assert 0 < stored["agents"] <= 5
     assert stored["versions"] >= 3 + any(release["grown"] for release in sent["releases"])
