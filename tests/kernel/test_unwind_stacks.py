@@ -84,7 +84,7 @@ def test_a_library_that_is_loaded_later_is_found(tmp_path: Path) -> None:
     ):
         agent.follow(load.pid)
         agent.sample(load.pid, SECONDS)
-        for _ in poll(lambda: not agent.unwinder.builder.waiting):
+        for _ in poll(lambda: agent.is_loaded(load.pid)):
             agent.drain()
         rows = agent.sample(load.pid, SECONDS)
         assert complete_share(rows) >= 0.99, ends(rows)

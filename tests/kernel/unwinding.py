@@ -49,11 +49,11 @@ class Unwinding:
         process = self.processes.find(pid, 0)
         assert process
         self.unwinder.follow(process)
-        for _ in poll(lambda: self._is_loaded(pid)):
+        for _ in poll(lambda: self.is_loaded(pid)):
             self.unwinder.turn()
             self.unwinder.follow(process)
 
-    def _is_loaded(self, pid: int) -> bool:
+    def is_loaded(self, pid: int) -> bool:
         """Whether all of its tables are there; those of other processes may take their time."""
         known = self.unwinder._followed.get(pid)
         return known is not None and not any(
