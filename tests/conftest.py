@@ -8,15 +8,16 @@ from xdist.scheduler import LoadFileScheduling
 settings.register_profile("fleetprof", deadline=None)
 settings.load_profile("fleetprof")
 
-TOGETHER = "tests/ui/"
-"""Tests below share servers and browsers that take 20 s of CPU to start: one process runs them all."""
+TOGETHER = ("tests/ui/", "tests/cluster/")
+"""Tests below share servers and browsers that take 20 s of CPU to start: one process runs all of a folder."""
 
 
 class ByFile(LoadFileScheduling):
     """Each file is run by one process, the files of TOGETHER by the same one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+        folder = next((folder for folder in TOGETHER if nodeid.startswith(folder)), "")
+        return folder or str(super()._split_scope(nodeid))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
