@@ -6,6 +6,7 @@ that are no UTF-8 survive as surrogates. Formats: proc(5).
 
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable
 from typing import NamedTuple, Self
@@ -121,13 +122,20 @@ def monotonic_of_ticks(start_ticks: int) -> int:
     return max(start_ticks * _TICK_NS - asleep_ns, 0)
 
 
+class _Buffer(threading.local):
+    """What /proc is read into: one for each thread, since reads let other threads run."""
+
+    def __init__(self) -> None:
+        self.space = bytearray(64 << 10)
+
+
 class ProcessReader:
     """An open /proc/PID, or that of one of its threads; a context manager.
 
     Raises one of GONE when there is no such process.
     """
 
-    _buffer = bytearray(64 << 10)
+    _buffer = _Buffer()
 
     def __init__(self, pid: int, thread: int = 0) -> None:
         self.pid = pid
@@ -145,9 +153,9 @@ class ProcessReader:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             parts: list[bytes] = []
-            total = 0
-            while total < limit_bytes and (count := os.readv(fd, [self._buffer])):
-                parts.append(bytes(memoryview(self._buffer)[:count]))
+            total, space = 0, self._buffer.space
+            while total < limit_bytes and (count := os.readv(fd, [space])):
+                parts.append(bytes(memoryview(space)[:count]))
                 total += count
             return b"".join(parts)[:limit_bytes]
         finally:

@@ -1,6 +1,7 @@
 """Parsers of /proc/PID with what a process can make the kernel print there."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -129,3 +130,13 @@ def test_reading_this_process_agrees_with_the_interpreter() -> None:
 def test_a_process_that_is_not_there_is_gone() -> None:
     with pytest.raises(FileNotFoundError):
         ProcessReader(2**22 + 1)
+
+
+def test_threads_read_at_the_same_time() -> None:
+    def reads(name: str, begin: bytes) -> bool:
+        with ProcessReader(os.getpid()) as reader:
+            return all(reader.read(name, 4096).startswith(begin) for _ in range(2000))
+
+    files = {"stat": f"{os.getpid()} (".encode(), "status": b"Name:", "limits": b"Limit"}
+    with ThreadPoolExecutor(len(files)) as threads:
+        assert all(threads.map(reads, files, files.values()))
