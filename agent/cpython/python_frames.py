@@ -9,11 +9,12 @@ import itertools
 import posixpath
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from agent.cpython.find import Interpreter, find_interpreter
 from agent.cpython.kernel_python import NAME, KernelPython, process_value
 from agent.cpython.texts import text_of
+from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
 from agent.symbolize.elf import ElfError, FileBytes
 from agent.symbolize.object_cache import FileKey, file_key
@@ -25,14 +26,6 @@ MAX_NAMES = 200_000
 MAX_FILES = 4096
 UNKNOWN = Frame(FrameKind.PYTHON, "", "[python]")
 """A Python frame whose name could not be read."""
-
-
-class Files(Protocol):
-    """Open descriptors of mapped files (agent.object_files.ObjectFiles)."""
-
-    def fd(self, mapping: Mapping) -> int | None:
-        """A descriptor that stays the owner's, None when the file could not be opened."""
-        ...
 
 
 @dataclass(slots=True)
@@ -56,7 +49,7 @@ class PythonState(NamedTuple):
 class PythonFrames:
     """See the module's text. Not thread-safe: the pipeline's thread owns it."""
 
-    def __init__(self, kernel: KernelPython, files: Files) -> None:
+    def __init__(self, kernel: KernelPython, files: MappedFiles) -> None:
         self._kernel = kernel
         self._files = files
         self._found: dict[FileKey, Interpreter | None] = {}

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Protocol
 
+from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
 from agent.symbolize.jitdump import JitDump, is_jitdump
 
@@ -11,19 +11,11 @@ MAX_DUMPS_EACH = 4
 """Of one process: a runtime has one."""
 
 
-class Files(Protocol):
-    """Open descriptors of mapped files (agent.object_files.ObjectFiles)."""
-
-    def fd(self, mapping: Mapping) -> int | None:
-        """A descriptor that stays the owner's, None when the file could not be opened."""
-        ...
-
-
 class JitDumps:
     """Dumps by file, the least recently used forgotten past `limit_bytes`. Believed is what a process maps: it can
     only mislead about itself."""
 
-    def __init__(self, files: Files, limit_bytes: int) -> None:
+    def __init__(self, files: MappedFiles, limit_bytes: int) -> None:
         self._files = files
         self._limit = limit_bytes
         self._dumps: OrderedDict[tuple[int, int], JitDump] = OrderedDict()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
 from agent.samples import I64, U64
 from agent.symbolize.elf import ElfError, FileBytes
@@ -28,14 +29,6 @@ from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason, Losses
 
 UNMAPPED = Frame(FrameKind.NATIVE, "", "[unmapped]")
-
-
-class Files(Protocol):
-    """Open descriptors of mapped files (agent.object_files.ObjectFiles)."""
-
-    def fd(self, mapping: Mapping) -> int | None:
-        """A descriptor that stays the owner's, None when the file could not be opened."""
-        ...
 
 
 class RuntimeMaps(Protocol):
@@ -63,7 +56,7 @@ class Symbolizer:
 
     def __init__(
         self,
-        files: Files,
+        files: MappedFiles,
         memory_limit_bytes: int = 64 << 20,
         kallsyms: Path = Path("/proc/kallsyms"),
         kernel_notes: Path = Path("/sys/kernel/notes"),

@@ -9,12 +9,12 @@ import logging
 import os
 from dataclasses import dataclass, field
 from time import monotonic_ns
-from typing import Protocol
 
 import numpy as np
 
 from agent.cpython.python_frames import PythonFrames
 from agent.libbpf import BpfError
+from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
 from agent.symbolize.vdso import MAPPING as VDSO
 from agent.symbolize.vdso import own_image
@@ -39,14 +39,6 @@ MAX_MAPPINGS_EACH = 8192
 MAX_OBJECTS = 16_384
 
 _VDSO_KEY: FileKey = (0, 0, 0, 0)
-
-
-class Files(Protocol):
-    """Open descriptors of mapped files (agent.object_files.ObjectFiles)."""
-
-    def fd(self, mapping: Mapping) -> int | None:
-        """A descriptor that stays the owner's, None when the file could not be opened."""
-        ...
 
 
 @dataclass(slots=True)
@@ -83,7 +75,7 @@ class Unwinder:
     """
 
     kernel: KernelTables
-    files: Files
+    files: MappedFiles
     builder: TableBuilder
     limit_bytes: int
     python: PythonFrames | None = None
