@@ -11,6 +11,7 @@ from pathlib import Path
 
 from collector.config import CollectorConfig
 from collector.debuginfo.places import TOKEN_VARIABLE, LocalFolder, Place, Uploaded, running_collector
+from collector.text_table import print_table
 from fleetprof.errors import InputError
 from fleetprof.tls import TlsFiles
 
@@ -91,9 +92,7 @@ def _list(options: argparse.Namespace, place: Place) -> int:
          _day(file.uploaded_unix_ns), _day(file.used_unix_ns), f"{file.name} {file.problem}".strip())
         for file in found.files
     ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
     print(f"{len(found.files)} files; {_size(found.used_bytes)} of {_size(found.limit_bytes)}.")
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from collector.text_table import print_table
 from collector.tokens.book import FILE, TokenBook
 from collector.tokens.token import Scope
 from fleetprof.errors import FleetprofError, InputError
@@ -104,9 +105,7 @@ def _list(options: argparse.Namespace, data: Path) -> int:
         (token.id, token.name, ",".join(sorted(token.scopes)), day(token.created_s), token.state(now_s))
         for token in tokens
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
     return 0
 
 
