@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from agent.spool_records import HEADER_BYTES, PROLOGUE_BYTES, count, payloads, prologue, record
+from fleetprof.durable import force_folder
 from fleetprof.losses import DropReason, Losses
 
 log = logging.getLogger("fleetprof.spool")
@@ -140,11 +141,7 @@ class Spool:
         self._segments.append(_Segment(path, 0, 0))
         self._beginning = prologue()
         self._write(self._beginning)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        force_folder(self._folder)
 
     def _write(self, data: bytes) -> None:
         """Append all of `data` to the newest file or nothing; a file that fails is not written again."""

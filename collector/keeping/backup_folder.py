@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collector.store.columns import from_ipc
+from fleetprof.durable import force_folder
 from fleetprof.errors import InputError, UnavailableError
 from fleetprof.v1 import control_pb2 as pb
 
@@ -81,7 +82,7 @@ def write_backup(folder: Path, pieces: Iterable[pb.BackupPiece]) -> Manifest:
         with _forced(part) as file:
             file.write(text.encode("utf-8"))
         part.rename(folder / MANIFEST)
-        _force_folder(folder)
+        force_folder(folder)
     except OSError as error:
         raise UnavailableError(
             f"Cannot write the backup to {folder}: {error.strerror or error}.",
@@ -153,7 +154,7 @@ class _Writing:
         if not piece.HasField("end"):
             raise UnavailableError("The backup ended too early.", "Try again; see what the collector says.")
         for path in {self._folder / Path(file.path).parent for file in self._files}:
-            _force_folder(path)
+            force_folder(path)
         return Manifest(head.schema, head.fleetprof_version, head.made_unix_s, tuple(self._files))
 
     def _part(self, part: pb.BackupPart, stream: Iterator[pb.BackupPiece]) -> pb.BackupPiece:
@@ -233,14 +234,6 @@ def _forced(path: Path) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
-
-
-def _force_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _inside(folder: Path, path: str) -> Path:
