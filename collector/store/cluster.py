@@ -140,9 +140,8 @@ class ClusterStore(ServerStore):
     def caught_up(self) -> bool:
         """Whether all servers are there and have all rows; see `Store.caught_up`. Waits for some seconds."""
         deadline = time.monotonic() + CAUGHT_UP_SECONDS
-        sql = with_literals(_LACKING, {"tables": sorted(map(local_table, SHARD_KEYS))})
         try:
-            while any(self._run_in(node.spare, sql, {}).column("n")[0].as_py() for node in self._nodes):
+            while any(map(self._lacks_rows, self._nodes)):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(_POLL_S)
@@ -186,15 +185,19 @@ class ClusterStore(ServerStore):
     def _complete_one(self, replicas: list[Node]) -> Node:
         """A replica that is there, once it has all rows that the others were given."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        sql = with_literals(_LACKING, {"tables": sorted(map(local_table, SHARD_KEYS))})
         while True:
             for node in replicas:
                 with suppress(StoreAway):
-                    if not int(self._run_in(node.spare, sql, {}).column("n")[0].as_py()):
+                    if not self._lacks_rows(node):
                         return node
             if time.monotonic() > deadline:
                 raise StoreAway(279, f"No server of shard {replicas[0].shard} has all rows.", "Start one.")
             time.sleep(_POLL_S)
+
+    def _lacks_rows(self, node: Node) -> bool:
+        """Whether other replicas have rows that a server has not; raises StoreAway."""
+        sql = with_literals(_LACKING, {"tables": sorted(map(local_table, SHARD_KEYS))})
+        return bool(self._run_in(node.spare, sql, {}).column("n")[0].as_py())
 
     def close(self) -> None:
         """Wait for running statements, then disconnect; more calls do nothing."""
