@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from collector.come_later import abort_for_now
+from collector.come_later import abort_for_now, code_of
 from collector.ingest.refusal import Later, Refused
 from collector.receivers import otlp, pyroscope
 from collector.receivers.inbox import Inbox
@@ -68,8 +68,7 @@ def _abort_with_details(context: grpc.ServicerContext, later: Later) -> NoReturn
     retry.retry_delay.FromMilliseconds(later.retry_ms)
     detail = AnyMessage()
     detail.Pack(retry)
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED if later.overloaded else grpc.StatusCode.UNAVAILABLE
-    status = Status(code=code.value[0], message=later.message, details=[detail])
+    status = Status(code=code_of(later).value[0], message=later.message, details=[detail])
     abort_for_now(context, later, ("grpc-status-details-bin", status.SerializeToString()))
 
 
