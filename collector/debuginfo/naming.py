@@ -14,13 +14,13 @@ from collector.debuginfo.files import DEBUG, SYMCACHE, DebugFile, DebugFiles
 from collector.debuginfo.jobs import MAX_ADDRESSES
 from collector.debuginfo.workers import Function, Workers
 from collector.ingest.definition_blocks import frame_block
+from collector.query.definitions import IDS_A_STATEMENT
 from collector.store.columns import from_ragged
 from collector.store.interface import Store
 from fleetprof.frames import Frame, FrameKind, frame_id
 
 _PAGE = 20_000
 """Frames of one statement, and of one block of answers."""
-_IDS_A_STATEMENT = 8_000
 _BUILDS_A_STATEMENT = 1_000
 
 _ALL = """SELECT DISTINCT id, mapping, build_id, offset FROM frames
@@ -58,7 +58,7 @@ class Naming:
         Raises WorkerFailed where the file cannot be used, and UnavailableError.
         """
         for page in self._nameless([file.build_id], again=True):
-            self._name(file, page)
+            self.name(file, page)
 
     def name_new(self, files: list[DebugFile]) -> Iterator[tuple[DebugFile, list[Nameless]]]:
         """(file, frames) of frames that came since they were looked at; pass each to `name`."""
@@ -71,10 +71,6 @@ class Naming:
                     groups.setdefault(frame.build_id, []).append(frame)
                 for build_id, frames in groups.items():
                     yield by_build[build_id], frames
-
-    def name(self, file: DebugFile, frames: list[Nameless]) -> None:
-        """Name these frames of a file's build; raises as `name_all`."""
-        self._name(file, frames)
 
     def unnamed_builds(self) -> list[str]:
         """Builds with frames that nothing is known of, those with most of them first."""
@@ -95,7 +91,8 @@ class Naming:
                 return
             after = page[-1].id
 
-    def _name(self, file: DebugFile, frames: list[Nameless]) -> None:
+    def name(self, file: DebugFile, frames: list[Nameless]) -> None:
+        """Name these frames of a file's build; raises as `name_all`."""
         found = self._look_up(file, frames)
         if found is None:
             return  # the file was removed meanwhile
@@ -143,8 +140,8 @@ class Naming:
 
     def _defined(self, ids: list[int]) -> dict[int, Frame]:
         found: dict[int, Frame] = {}
-        for start in range(0, len(ids), _IDS_A_STATEMENT):
-            rows = self._store.query((_DEFINED, {"ids": ids[start : start + _IDS_A_STATEMENT]}))
+        for start in range(0, len(ids), IDS_A_STATEMENT):
+            rows = self._store.query((_DEFINED, {"ids": ids[start : start + IDS_A_STATEMENT]}))
             for id_, kind, *rest in zip(*(rows[name].tolist() for name in rows), strict=True):
                 found[id_] = Frame(FrameKind(kind), *rest)
         return found

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from collector.ingest.blocks import Blocks
 from collector.ingest.definitions import EMPTY_STACK
 from collector.ingest.known import load_series, load_stacks
 from collector.ingest.marks import TABLE as MARKS
 from collector.ingest.rollups import HOUR_S, StackRows, hourly
 from collector.ingest.words import TYPE_LABELS
 from collector.store.interface import Columns, Store
-
-Blocks = dict[str, dict[str, Any]]
-"""Table → columns."""
 
 _HOUR = "ts >= toDateTime(%(hour)s) AND ts < toDateTime(%(end)s)"
 _LEFT = (
