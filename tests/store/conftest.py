@@ -7,11 +7,12 @@ once a session, in a temporary folder; `database` makes a database of a test's o
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from collector.store.address import parse_server_address
 from collector.store.chdb import ChdbStore
 from collector.store.interface import Store
 from collector.store.migrate import migrate
@@ -57,6 +58,23 @@ def store(request: pytest.FixtureRequest) -> Store:
 def database(clickhouse: ClickHouseServer) -> str:
     """The address of an empty database of the test's own."""
     return clickhouse.url(f"test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def connect(database: str) -> Iterator[Callable[[], ServerStore]]:
+    """Opens the same empty, migrated database again and again, as collectors do whose leases are short."""
+    opened: list[ServerStore] = []
+
+    def make() -> ServerStore:
+        store = ServerStore(parse_server_address(database), 1 << 30, 2)
+        store.lease_s = (0.05, 0.5)
+        opened.append(store)
+        return store
+
+    migrate(make())
+    yield make
+    for store in opened:
+        store.close()
 
 
 @pytest.fixture

@@ -1,36 +1,18 @@
 """One collector writes to a server at a time: refusal, takeover, and what a deposed one can still do."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from collector.store.address import parse_server_address
 from collector.store.errors import StoreTaken
-from collector.store.migrate import migrate
 from collector.store.server import ServerStore
 
 pytestmark = pytest.mark.store
 
 Open = Callable[[], ServerStore]
 ROW = {"ts": [1], "service": ["s"], "type": ["cpu"], "series": [1], "value": [1], "captures": [1]}
-
-
-@pytest.fixture
-def connect(database: str) -> Iterator[Open]:
-    opened: list[ServerStore] = []
-
-    def make() -> ServerStore:
-        store = ServerStore(parse_server_address(database), 1 << 30, 2)
-        store.lease_s = (0.05, 0.5)
-        opened.append(store)
-        return store
-
-    migrate(make())
-    yield make
-    for store in opened:
-        store.close()
 
 
 def rows(store: ServerStore) -> int:

@@ -1,12 +1,10 @@
 """What a collector left half-written counts once, though who takes over has neither its disk nor its journal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from collector.store.address import parse_server_address
-from collector.store.migrate import migrate
 from collector.store.server import ServerStore
 from tests.store.pushes import recent_window_s
 from tests.store.takeover import Life, check, lives
@@ -15,22 +13,6 @@ pytestmark = pytest.mark.store
 
 DEATHS = (5, 6, 7, 8)
 """A batch is nine inserts: marks, names of its windows, three of definitions, samples, minutes, losses, windows."""
-
-
-@pytest.fixture
-def connect(database: str) -> Iterator[Callable[[], ServerStore]]:
-    opened: list[ServerStore] = []
-
-    def make() -> ServerStore:
-        store = ServerStore(parse_server_address(database), 1 << 30, 2)
-        store.lease_s = (0.05, 0.3)
-        opened.append(store)
-        return store
-
-    migrate(make())
-    yield make
-    for store in opened:
-        store.close()
 
 
 def test_a_batch_that_a_dead_collector_left_half_written_counts_once(
