@@ -23,6 +23,7 @@ SHARD_KEYS = {
     "func_1h": "func",
     "frames": "id",
     "symbolized": "id",
+    "places": "func",
     "series": "series",
     "series_1m": "series",
     "windows": "agent_id",

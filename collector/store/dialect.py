@@ -46,6 +46,7 @@ class Dialect:
         if not self.modern:
             names = (
                 "codec_delta",
+                "codec_delta_8",
                 "codec_windows",
                 "codec_zstd",
                 "codec_t64",
@@ -58,6 +59,7 @@ class Dialect:
             "lc": "LowCardinality(String)",
             "modern": "",
             "codec_delta": "CODEC(Delta(4), ZSTD(1))",
+            "codec_delta_8": "CODEC(Delta(8), ZSTD(1))",
             "codec_windows": "CODEC(GCD, Delta(4), ZSTD(1))",
             "codec_zstd": "CODEC(ZSTD(1))",
             "codec_t64": "CODEC(T64, ZSTD(1))",

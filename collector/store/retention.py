@@ -12,7 +12,7 @@ from collector.store.interface import Store
 
 log = logging.getLogger("fleetprof.store")
 
-SAMPLES = ("samples", "rollups_pending")
+SAMPLES = ("samples", "rollups_pending", "places")
 TRACES = ("spans",)
 MINUTES = ("series_1m",)
 HOURS = ("stack_1h", "func_1h", "windows", "losses", "heartbeats")
