@@ -38,6 +38,7 @@ class DropReason(IntEnum):
     SERIES_LIMIT = 25
     STACK_LIMIT = 26
     STORE_FAILED = 27
+    DEBUG_FILE = 28
 
     @property
     def label(self) -> str:
@@ -83,6 +84,8 @@ _EXPLANATIONS = {
     DropReason.SERIES_LIMIT: "Windows with more series than the collector allows.",
     DropReason.STACK_LIMIT: "Windows with more stacks than the collector allows.",
     DropReason.STORE_FAILED: "Windows that the store could not take.",
+    DropReason.DEBUG_FILE: "Debug files that the collector wanted and the agent could not send: changed, gone, "
+    "too large or refused. Frames may lack names, no samples are missing.",
 }
 
 Losses = Counter[DropReason]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66leetprof/v1/debuginfo.proto\x12\x0c\x66leetprof.v1\"g\n\x16UploadDebugInfoRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.fleetprof.v1.UploadDebugInfoHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDebugInfoHeader\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\xdd\x01\n\x17UploadDebugInfoResponse\x12<\n\x06status\x18\x01 \x01(\x0e\x32,.fleetprof.v1.UploadDebugInfoResponse.Status\x12)\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1b.fleetprof.v1.DebugInfoFile\x12\x0f\n\x07\x65victed\x18\x03 \x03(\t\"H\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_KEPT\x10\x01\x12\x15\n\x11STATUS_HAS_BETTER\x10\x02\"\x91\x01\n\rDebugInfoFile\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x11\n\thas_lines\x18\x04 \x01(\x08\x12\x18\n\x10uploaded_unix_ns\x18\x05 \x01(\x06\x12\x14\n\x0cused_unix_ns\x18\x06 \x01(\x06\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x16\n\x14ListDebugInfoRequest\"l\n\x15ListDebugInfoResponse\x12*\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1b.fleetprof.v1.DebugInfoFile\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\"*\n\x16RemoveDebugInfoRequest\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\"\x19\n\x17RemoveDebugInfoResponse2\x93\x02\n\x10\x44\x65\x62ugInfoService\x12W\n\x06Upload\x12$.fleetprof.v1.UploadDebugInfoRequest\x1a%.fleetprof.v1.UploadDebugInfoResponse(\x01\x12O\n\x04List\x12\".fleetprof.v1.ListDebugInfoRequest\x1a#.fleetprof.v1.ListDebugInfoResponse\x12U\n\x06Remove\x12$.fleetprof.v1.RemoveDebugInfoRequest\x1a%.fleetprof.v1.RemoveDebugInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66leetprof/v1/debuginfo.proto\x12\x0c\x66leetprof.v1\"g\n\x16UploadDebugInfoRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.fleetprof.v1.UploadDebugInfoHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"E\n\x15UploadDebugInfoHeader\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\"\xdd\x01\n\x17UploadDebugInfoResponse\x12<\n\x06status\x18\x01 \x01(\x0e\x32,.fleetprof.v1.UploadDebugInfoResponse.Status\x12)\n\x04\x66ile\x18\x02 \x01(\x0b\x32\x1b.fleetprof.v1.DebugInfoFile\x12\x0f\n\x07\x65victed\x18\x03 \x03(\t\"H\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_KEPT\x10\x01\x12\x15\n\x11STATUS_HAS_BETTER\x10\x02\"\xa1\x01\n\rDebugInfoFile\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x11\n\thas_lines\x18\x04 \x01(\x08\x12\x18\n\x10uploaded_unix_ns\x18\x05 \x01(\x06\x12\x14\n\x0cused_unix_ns\x18\x06 \x01(\x06\x12\x0f\n\x07problem\x18\x07 \x01(\t\x12\x0e\n\x06origin\x18\x08 \x01(\t\"\x16\n\x14ListDebugInfoRequest\"l\n\x15ListDebugInfoResponse\x12*\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x1b.fleetprof.v1.DebugInfoFile\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x04\x12\x12\n\nused_bytes\x18\x03 \x01(\x04\"*\n\x16RemoveDebugInfoRequest\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\"\x19\n\x17RemoveDebugInfoResponse\"e\n\x15OfferDebugInfoRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12,\n\x06offers\x18\x03 \x03(\x0b\x32\x1c.fleetprof.v1.DebugInfoOffer\"v\n\x0e\x44\x65\x62ugInfoOffer\x12\x10\n\x08\x62uild_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x11\n\tsent_size\x18\x04 \x01(\x04\x12\x11\n\thas_lines\x18\x05 \x01(\x08\x12\x10\n\x08nameless\x18\x06 \x01(\x08\"\x92\x01\n\x16OfferDebugInfoResponse\x12\x11\n\taccepting\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12.\n\x07\x61nswers\x18\x03 \x03(\x0b\x32\x1d.fleetprof.v1.DebugInfoAnswer\x12\x10\n\x08retry_ms\x18\x04 \x01(\r\x12\x13\n\x0blimit_bytes\x18\x05 \x01(\x04\"\xaf\x01\n\x0f\x44\x65\x62ugInfoAnswer\x12\x34\n\x06status\x18\x01 \x01(\x0e\x32$.fleetprof.v1.DebugInfoAnswer.Status\x12\r\n\x05\x63laim\x18\x02 \x01(\x06\"W\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rSTATUS_WANTED\x10\x01\x12\x10\n\x0cSTATUS_LATER\x10\x02\x12\x10\n\x0cSTATUS_NEVER\x10\x03\"f\n\x18SendDebugInfoPartRequest\x12\r\n\x05\x63laim\x18\x01 \x01(\x06\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x04 \x01(\x07\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\"\xb6\x01\n\x19SendDebugInfoPartResponse\x12>\n\x06status\x18\x01 \x01(\x0e\x32..fleetprof.v1.SendDebugInfoPartResponse.Status\"Y\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATUS_NEXT\x10\x01\x12\x0f\n\x0bSTATUS_KEPT\x10\x02\x12\x15\n\x11STATUS_NOT_NEEDED\x10\x03\x32\x93\x02\n\x10\x44\x65\x62ugInfoService\x12W\n\x06Upload\x12$.fleetprof.v1.UploadDebugInfoRequest\x1a%.fleetprof.v1.UploadDebugInfoResponse(\x01\x12O\n\x04List\x12\".fleetprof.v1.ListDebugInfoRequest\x1a#.fleetprof.v1.ListDebugInfoResponse\x12U\n\x06Remove\x12$.fleetprof.v1.RemoveDebugInfoRequest\x1a%.fleetprof.v1.RemoveDebugInfoResponse2\xc4\x01\n\x11\x44\x65\x62ugOfferService\x12R\n\x05Offer\x12#.fleetprof.v1.OfferDebugInfoRequest\x1a$.fleetprof.v1.OfferDebugInfoResponse\x12[\n\x08SendPart\x12&.fleetprof.v1.SendDebugInfoPartRequest\x1a\'.fleetprof.v1.SendDebugInfoPartResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,15 +40,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPLOADDEBUGINFORESPONSE_STATUS']._serialized_start=372
   _globals['_UPLOADDEBUGINFORESPONSE_STATUS']._serialized_end=444
   _globals['_DEBUGINFOFILE']._serialized_start=447
-  _globals['_DEBUGINFOFILE']._serialized_end=592
-  _globals['_LISTDEBUGINFOREQUEST']._serialized_start=594
-  _globals['_LISTDEBUGINFOREQUEST']._serialized_end=616
-  _globals['_LISTDEBUGINFORESPONSE']._serialized_start=618
-  _globals['_LISTDEBUGINFORESPONSE']._serialized_end=726
-  _globals['_REMOVEDEBUGINFOREQUEST']._serialized_start=728
-  _globals['_REMOVEDEBUGINFOREQUEST']._serialized_end=770
-  _globals['_REMOVEDEBUGINFORESPONSE']._serialized_start=772
-  _globals['_REMOVEDEBUGINFORESPONSE']._serialized_end=797
-  _globals['_DEBUGINFOSERVICE']._serialized_start=800
-  _globals['_DEBUGINFOSERVICE']._serialized_end=1075
+  _globals['_DEBUGINFOFILE']._serialized_end=608
+  _globals['_LISTDEBUGINFOREQUEST']._serialized_start=610
+  _globals['_LISTDEBUGINFOREQUEST']._serialized_end=632
+  _globals['_LISTDEBUGINFORESPONSE']._serialized_start=634
+  _globals['_LISTDEBUGINFORESPONSE']._serialized_end=742
+  _globals['_REMOVEDEBUGINFOREQUEST']._serialized_start=744
+  _globals['_REMOVEDEBUGINFOREQUEST']._serialized_end=786
+  _globals['_REMOVEDEBUGINFORESPONSE']._serialized_start=788
+  _globals['_REMOVEDEBUGINFORESPONSE']._serialized_end=813
+  _globals['_OFFERDEBUGINFOREQUEST']._serialized_start=815
+  _globals['_OFFERDEBUGINFOREQUEST']._serialized_end=916
+  _globals['_DEBUGINFOOFFER']._serialized_start=918
+  _globals['_DEBUGINFOOFFER']._serialized_end=1036
+  _globals['_OFFERDEBUGINFORESPONSE']._serialized_start=1039
+  _globals['_OFFERDEBUGINFORESPONSE']._serialized_end=1185
+  _globals['_DEBUGINFOANSWER']._serialized_start=1188
+  _globals['_DEBUGINFOANSWER']._serialized_end=1363
+  _globals['_DEBUGINFOANSWER_STATUS']._serialized_start=1276
+  _globals['_DEBUGINFOANSWER_STATUS']._serialized_end=1363
+  _globals['_SENDDEBUGINFOPARTREQUEST']._serialized_start=1365
+  _globals['_SENDDEBUGINFOPARTREQUEST']._serialized_end=1467
+  _globals['_SENDDEBUGINFOPARTRESPONSE']._serialized_start=1470
+  _globals['_SENDDEBUGINFOPARTRESPONSE']._serialized_end=1652
+  _globals['_SENDDEBUGINFOPARTRESPONSE_STATUS']._serialized_start=1563
+  _globals['_SENDDEBUGINFOPARTRESPONSE_STATUS']._serialized_end=1652
+  _globals['_DEBUGINFOSERVICE']._serialized_start=1655
+  _globals['_DEBUGINFOSERVICE']._serialized_end=1930
+  _globals['_DEBUGOFFERSERVICE']._serialized_start=1933
+  _globals['_DEBUGOFFERSERVICE']._serialized_end=2129
 # @@protoc_insertion_point(module_scope)

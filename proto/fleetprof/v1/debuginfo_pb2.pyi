@@ -44,7 +44,7 @@ class UploadDebugInfoResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[UploadDebugInfoResponse.Status, str]] = ..., file: _Optional[_Union[DebugInfoFile, _Mapping]] = ..., evicted: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DebugInfoFile(_message.Message):
-    __slots__ = ("build_id", "name", "size", "has_lines", "uploaded_unix_ns", "used_unix_ns", "problem")
+    __slots__ = ("build_id", "name", "size", "has_lines", "uploaded_unix_ns", "used_unix_ns", "problem", "origin")
     BUILD_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class DebugInfoFile(_message.Message):
     UPLOADED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     USED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     build_id: str
     name: str
     size: int
@@ -59,7 +60,8 @@ class DebugInfoFile(_message.Message):
     uploaded_unix_ns: int
     used_unix_ns: int
     problem: str
-    def __init__(self, build_id: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., has_lines: bool = ..., uploaded_unix_ns: _Optional[int] = ..., used_unix_ns: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+    origin: str
+    def __init__(self, build_id: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., has_lines: bool = ..., uploaded_unix_ns: _Optional[int] = ..., used_unix_ns: _Optional[int] = ..., problem: _Optional[str] = ..., origin: _Optional[str] = ...) -> None: ...
 
 class ListDebugInfoRequest(_message.Message):
     __slots__ = ()
@@ -84,3 +86,91 @@ class RemoveDebugInfoRequest(_message.Message):
 class RemoveDebugInfoResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class OfferDebugInfoRequest(_message.Message):
+    __slots__ = ("agent_id", "host", "offers")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    host: str
+    offers: _containers.RepeatedCompositeFieldContainer[DebugInfoOffer]
+    def __init__(self, agent_id: _Optional[str] = ..., host: _Optional[str] = ..., offers: _Optional[_Iterable[_Union[DebugInfoOffer, _Mapping]]] = ...) -> None: ...
+
+class DebugInfoOffer(_message.Message):
+    __slots__ = ("build_id", "name", "size", "sent_size", "has_lines", "nameless")
+    BUILD_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SENT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    HAS_LINES_FIELD_NUMBER: _ClassVar[int]
+    NAMELESS_FIELD_NUMBER: _ClassVar[int]
+    build_id: str
+    name: str
+    size: int
+    sent_size: int
+    has_lines: bool
+    nameless: bool
+    def __init__(self, build_id: _Optional[str] = ..., name: _Optional[str] = ..., size: _Optional[int] = ..., sent_size: _Optional[int] = ..., has_lines: bool = ..., nameless: bool = ...) -> None: ...
+
+class OfferDebugInfoResponse(_message.Message):
+    __slots__ = ("accepting", "reason", "answers", "retry_ms", "limit_bytes")
+    ACCEPTING_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_MS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    accepting: bool
+    reason: str
+    answers: _containers.RepeatedCompositeFieldContainer[DebugInfoAnswer]
+    retry_ms: int
+    limit_bytes: int
+    def __init__(self, accepting: bool = ..., reason: _Optional[str] = ..., answers: _Optional[_Iterable[_Union[DebugInfoAnswer, _Mapping]]] = ..., retry_ms: _Optional[int] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
+
+class DebugInfoAnswer(_message.Message):
+    __slots__ = ("status", "claim")
+    class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATUS_UNSPECIFIED: _ClassVar[DebugInfoAnswer.Status]
+        STATUS_WANTED: _ClassVar[DebugInfoAnswer.Status]
+        STATUS_LATER: _ClassVar[DebugInfoAnswer.Status]
+        STATUS_NEVER: _ClassVar[DebugInfoAnswer.Status]
+    STATUS_UNSPECIFIED: DebugInfoAnswer.Status
+    STATUS_WANTED: DebugInfoAnswer.Status
+    STATUS_LATER: DebugInfoAnswer.Status
+    STATUS_NEVER: DebugInfoAnswer.Status
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    status: DebugInfoAnswer.Status
+    claim: int
+    def __init__(self, status: _Optional[_Union[DebugInfoAnswer.Status, str]] = ..., claim: _Optional[int] = ...) -> None: ...
+
+class SendDebugInfoPartRequest(_message.Message):
+    __slots__ = ("claim", "offset", "data", "crc32", "digest")
+    CLAIM_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    CRC32_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    claim: int
+    offset: int
+    data: bytes
+    crc32: int
+    digest: bytes
+    def __init__(self, claim: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., crc32: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class SendDebugInfoPartResponse(_message.Message):
+    __slots__ = ("status",)
+    class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATUS_UNSPECIFIED: _ClassVar[SendDebugInfoPartResponse.Status]
+        STATUS_NEXT: _ClassVar[SendDebugInfoPartResponse.Status]
+        STATUS_KEPT: _ClassVar[SendDebugInfoPartResponse.Status]
+        STATUS_NOT_NEEDED: _ClassVar[SendDebugInfoPartResponse.Status]
+    STATUS_UNSPECIFIED: SendDebugInfoPartResponse.Status
+    STATUS_NEXT: SendDebugInfoPartResponse.Status
+    STATUS_KEPT: SendDebugInfoPartResponse.Status
+    STATUS_NOT_NEEDED: SendDebugInfoPartResponse.Status
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: SendDebugInfoPartResponse.Status
+    def __init__(self, status: _Optional[_Union[SendDebugInfoPartResponse.Status, str]] = ...) -> None: ...

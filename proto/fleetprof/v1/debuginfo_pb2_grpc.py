@@ -186,3 +186,131 @@ class DebugInfoService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class DebugOfferServiceStub(object):
+    """Agents tell which debug files they could send, and the collector asks for each build id once in the whole fleet: a
+    claim gives one agent the right to send one file, and ends when no part came for two minutes. A collector that was
+    started anew knows no claims; files that it has are kept on its disk. What is there already is never replaced.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Offer = channel.unary_unary(
+                '/fleetprof.v1.DebugOfferService/Offer',
+                request_serializer=fleetprof_dot_v1_dot_debuginfo__pb2.OfferDebugInfoRequest.SerializeToString,
+                response_deserializer=fleetprof_dot_v1_dot_debuginfo__pb2.OfferDebugInfoResponse.FromString,
+                _registered_method=True)
+        self.SendPart = channel.unary_unary(
+                '/fleetprof.v1.DebugOfferService/SendPart',
+                request_serializer=fleetprof_dot_v1_dot_debuginfo__pb2.SendDebugInfoPartRequest.SerializeToString,
+                response_deserializer=fleetprof_dot_v1_dot_debuginfo__pb2.SendDebugInfoPartResponse.FromString,
+                _registered_method=True)
+
+
+class DebugOfferServiceServicer(object):
+    """Agents tell which debug files they could send, and the collector asks for each build id once in the whole fleet: a
+    claim gives one agent the right to send one file, and ends when no part came for two minutes. A collector that was
+    started anew knows no claims; files that it has are kept on its disk. What is there already is never replaced.
+    """
+
+    def Offer(self, request, context):
+        """Tells what this agent has; the answer says what to send. Without offers it only asks whether any are wanted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendPart(self, request, context):
+        """Sends one part of a file, one after the other. The last one is answered when the file is checked. NOT_FOUND: the
+        claim is over, offer again. DATA_LOSS: the part arrived damaged, send it again. UNAVAILABLE and
+        RESOURCE_EXHAUSTED: send it again later. INVALID_ARGUMENT: the file is refused, and the claim over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_DebugOfferServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Offer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Offer,
+                    request_deserializer=fleetprof_dot_v1_dot_debuginfo__pb2.OfferDebugInfoRequest.FromString,
+                    response_serializer=fleetprof_dot_v1_dot_debuginfo__pb2.OfferDebugInfoResponse.SerializeToString,
+            ),
+            'SendPart': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendPart,
+                    request_deserializer=fleetprof_dot_v1_dot_debuginfo__pb2.SendDebugInfoPartRequest.FromString,
+                    response_serializer=fleetprof_dot_v1_dot_debuginfo__pb2.SendDebugInfoPartResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'fleetprof.v1.DebugOfferService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('fleetprof.v1.DebugOfferService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class DebugOfferService(object):
+    """Agents tell which debug files they could send, and the collector asks for each build id once in the whole fleet: a
+    claim gives one agent the right to send one file, and ends when no part came for two minutes. A collector that was
+    started anew knows no claims; files that it has are kept on its disk. What is there already is never replaced.
+    """
+
+    @staticmethod
+    def Offer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetprof.v1.DebugOfferService/Offer',
+            fleetprof_dot_v1_dot_debuginfo__pb2.OfferDebugInfoRequest.SerializeToString,
+            fleetprof_dot_v1_dot_debuginfo__pb2.OfferDebugInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendPart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetprof.v1.DebugOfferService/SendPart',
+            fleetprof_dot_v1_dot_debuginfo__pb2.SendDebugInfoPartRequest.SerializeToString,
+            fleetprof_dot_v1_dot_debuginfo__pb2.SendDebugInfoPartResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -58,6 +58,7 @@ class DropReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DROP_REASON_SERIES_LIMIT: _ClassVar[DropReason]
     DROP_REASON_STACK_LIMIT: _ClassVar[DropReason]
     DROP_REASON_STORE_FAILED: _ClassVar[DropReason]
+    DROP_REASON_DEBUG_FILE: _ClassVar[DropReason]
 PROFILE_TYPE_UNSPECIFIED: ProfileType
 PROFILE_TYPE_CPU: ProfileType
 PROFILE_TYPE_RUNQ: ProfileType
@@ -101,6 +102,7 @@ DROP_REASON_PROTOCOL_VERSION: DropReason
 DROP_REASON_SERIES_LIMIT: DropReason
 DROP_REASON_STACK_LIMIT: DropReason
 DROP_REASON_STORE_FAILED: DropReason
+DROP_REASON_DEBUG_FILE: DropReason
 
 class PushRequest(_message.Message):
     __slots__ = ("protocol_version", "agent_id", "run_id", "sequence", "window", "definitions")
