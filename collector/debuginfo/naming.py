@@ -6,12 +6,12 @@ Each named frame is one row of table symbolized, which leads to the functions' o
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from collector.debuginfo.files import DEBUG, SYMCACHE, DebugFile, DebugFiles
-from collector.debuginfo.jobs import MAX_ADDRESSES
+from collector.debuginfo.files import DebugFile, DebugFiles
+from collector.debuginfo.look_ups import LookUps
 from collector.debuginfo.workers import Function, Workers
 from collector.ingest.definition_blocks import frame_block
 from collector.query.definitions import IDS_A_STATEMENT
@@ -48,7 +48,7 @@ class Naming:
     """Names the frames of debug files."""
 
     def __init__(self, store: Store, files: DebugFiles, workers: Workers) -> None:
-        self._store, self._files, self._workers = store, files, workers
+        self._store, self._look_ups = store, LookUps(files, workers)
         self.named = 0
         """Frames that got names since start."""
 
@@ -93,39 +93,13 @@ class Naming:
 
     def name(self, file: DebugFile, frames: list[Nameless]) -> None:
         """Name these frames of a file's build; raises as `name_all`."""
-        found = self._look_up(file, frames)
+        found = self._look_ups.functions(file, [frame.offset for frame in frames])
         if found is None:
             return  # the file was removed meanwhile
         chains = [_chain(frame, functions) for frame, functions in zip(frames, found, strict=True)]
         self._define({id_: frame for chain in chains for id_, frame in chain.items()})
         self._store.insert("symbolized", _block(frames, chains, found), uuid.uuid4().hex)
         self.named += sum(map(bool, chains))
-
-    def _look_up(self, file: DebugFile, frames: list[Nameless]) -> list[list[Function]] | None:
-        """The functions of each frame, innermost first; None without the file."""
-        places = [file.address(frame.offset) for frame in frames]
-        addresses = sorted({place for place in places if place is not None})
-        cache = self._symcache(file)
-        if cache is None:
-            return None
-        found: dict[int, list[Function]] = {}
-        with cache:
-            for start in range(0, len(addresses), MAX_ADDRESSES):
-                part = addresses[start : start + MAX_ADDRESSES]
-                found.update(zip(part, self._workers.look_up(cache, part), strict=True))
-        return [[] if place is None else found[place] for place in places]
-
-    def _symcache(self, file: DebugFile) -> IO[bytes] | None:
-        """What look-ups need, made once; None without the file."""
-        if kept := self._files.open(file, SYMCACHE):
-            return kept
-        debug = self._files.open(file, DEBUG)
-        if debug is None:
-            return None
-        with debug, self._files.incoming() as made:
-            self._workers.convert(debug, made)
-            self._files.keep_symcache(made, file)
-        return self._files.open(file, SYMCACHE)
 
     def _define(self, functions: dict[int, Frame]) -> None:
         """Write rows of functions that lack one, or whose row knows less."""
