@@ -114,16 +114,22 @@ class Workers:
                 process.kill()
 
     def _run(self, job: str, file: IO[bytes], output: IO[bytes] | None = None, **more: Any) -> dict[str, Any]:
+        with open(
+            f"/proc/self/fd/{file.fileno()}", "rb", buffering=0
+        ) as readable:  # it may be open for writing
+            return self._run_on(job, readable.fileno(), output, more)
+
+    def _run_on(self, job: str, file: int, output: IO[bytes] | None, more: dict[str, Any]) -> dict[str, Any]:
         request = {
             "job": job,
-            "file": file.fileno(),
+            "file": file,
             "output": output.fileno() if output else -1,
             "memory_bytes": self._limits.memory_bytes,
             "cpu_s": self._limits.cpu_s,
             "written_bytes": self._limits.memory_bytes if output else MAX_ANSWER_BYTES,
             **more,
         }
-        passed = [file.fileno(), *([output.fileno()] if output else [])]
+        passed = [file, *([output.fileno()] if output else [])]
         with self._places, tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
             code = self._wait(self._start(passed, told, errors), json.dumps(request).encode("ascii"))
             if code:
