@@ -7,12 +7,15 @@ Format: lines `START SIZE name`, the numbers in hex
 import os
 import zlib
 
+from agent.process_budget import Budget
 from agent.samples import U64
 from agent.symbolize.code_ranges import CodeRanges
+from agent.symbolize.reading_cost import reading_budget, spending
 
 MAX_MAP_BYTES = 32 << 20
 """Of text read from one process's map, about 400,000 functions."""
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 256 << 10
+"""Read at a time: 0.1 s of work where every other byte ends a line."""
 MAX_LINE_BYTES = 8192
 MAX_CHECKED_BYTES = 4 << 20
 """Text at the start whose checksum shows whether the map was rewritten: 3 ms of work at most."""
@@ -22,9 +25,10 @@ _TAIL_BYTES = 256
 class PerfMap:
     """One map, read as far as it was written. Later lines win over earlier ones that they overlap."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
         self.bad_lines = 0
-        self.full = False
+        self._full = False
+        self._budget = budget or reading_budget()
         self._ranges = CodeRanges()
         self._read_bytes = 0
         self._tail = b""
@@ -41,22 +45,36 @@ class PerfMap:
         """Memory in use."""
         return self._ranges.nbytes
 
+    @property
+    def full(self) -> bool:
+        """Whether there may be more in it than is read: it is too large, or takes too much time."""
+        return self._full or self._budget.wait_ns() > 0
+
     def update(self, fd: int) -> None:
         """Read what was added to the open map `fd`; all of it when the file was replaced or rewritten.
 
-        Raises OSError when it cannot be read.
+        One that took more time than it may is left for later. Raises OSError when it cannot be read.
         """
+        if self._budget.wait_ns():
+            return
+        with spending(self._budget):
+            changed = self._look(fd)
+        if changed:
+            self._read_tail(fd)
+
+    def _look(self, fd: int) -> bool:
+        """Whether anything was written since the last look; forgets what was read where that is gone."""
         status = os.fstat(fd)
         stamp = (status.st_size, status.st_mtime_ns)
         inode = (status.st_dev, status.st_ino)
         if inode == self._inode and stamp == self._stamp:
-            return
+            return False
         if inode != self._inode or status.st_size < self._read_bytes or not self._continues(fd):
             bad_lines = self.bad_lines
-            self.__init__()  # type: ignore[misc]
+            self.__init__(self._budget)  # type: ignore[misc]
             self.bad_lines = bad_lines
         self._inode, self._stamp = inode, stamp
-        self._read_tail(fd)
+        return True
 
     def names(self, addrs: U64) -> list[str]:
         """The name at each address, "" where the map has none."""
@@ -76,16 +94,27 @@ class PerfMap:
         self._checksum = zlib.crc32(checked, self._checksum)
 
     def _read_tail(self, fd: int) -> None:
+        self._full = False
         while self._read_bytes < MAX_MAP_BYTES and not self._ranges.full:
-            chunk = os.pread(fd, CHUNK_BYTES, self._read_bytes)
-            lines_end = chunk.rfind(b"\n") + 1
-            if not lines_end:
-                if len(chunk) < CHUNK_BYTES:
+            with spending(self._budget):
+                if not self._read_chunk(fd):
                     return
-                lines_end, self.bad_lines = len(chunk), self.bad_lines + 1
-            self._note(chunk[:lines_end])
-            self._add(chunk[:lines_end])
-        self.full = True
+            if self._budget.wait_ns():
+                self._stamp = (0, 0)  # to go on there, though nothing is added
+                return
+        self._full = True
+
+    def _read_chunk(self, fd: int) -> bool:
+        """Take in the next lines; False where they end for now."""
+        chunk = os.pread(fd, CHUNK_BYTES, self._read_bytes)
+        lines_end = chunk.rfind(b"\n") + 1
+        if not lines_end:
+            if len(chunk) < CHUNK_BYTES:
+                return False
+            lines_end, self.bad_lines = len(chunk), self.bad_lines + 1
+        self._note(chunk[:lines_end])
+        self._add(chunk[:lines_end])
+        return True
 
     def _add(self, chunk: bytes) -> None:
         for line in chunk.split(b"\n"):

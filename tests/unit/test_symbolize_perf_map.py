@@ -1,6 +1,7 @@
 """Perf maps: growing, rewritten, overlapping, endless and full of garbage."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.process_budget import Budget
 from agent.symbolize import perf_map
 from agent.symbolize.perf_map import PerfMap
 from agent.symbolize.runtime_names import RuntimeName, runtime_name
@@ -229,3 +231,24 @@ def test_hostile_names_take_linear_time() -> None:
     ):
         for runtime in (NODE, JVM):
             assert runtime_name(name, runtime).function
+
+
+def test_a_map_that_takes_too_much_time_is_read_on_later(file: MapFile) -> None:
+    """Lines of two bytes cost most; what was read meanwhile is known, and that it is not all."""
+    file.map = PerfMap(Budget(1e9, 1))  # as much as there is, but nothing in advance
+    file.append("1000 10 first\n" + "a\n" * perf_map.CHUNK_BYTES + "2000 10 last\n")
+    assert file.names(0x1000, 0x2000) == ["first", ""]
+    assert file.map.full
+    deadline = time.monotonic() + 60
+    while file.names(0x2000) != ["last"]:
+        assert time.monotonic() < deadline
+    assert file.names(0x1000) == ["first"]
+
+
+def test_a_map_that_is_rewritten_again_and_again_is_left_alone_for_a_while(file: MapFile) -> None:
+    file.map = PerfMap(Budget(1e-9, 1))
+    file.append("1000 10 first\n")
+    assert file.names(0x1000) == ["first"]
+    file.path.write_text("1000 10 other\n")
+    assert file.names(0x1000) == ["first"]
+    assert file.map.full, "which is counted"
