@@ -11,6 +11,7 @@ from agent.backends.probe import choose
 from agent.config import AgentConfig
 from agent.cpython.python_frames import PythonFrames
 from agent.cpython.symbols import PythonSymbols
+from agent.debug_offers.sightings import Sightings
 from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
 from agent.jvm.refresh import JvmMaps
 from agent.object_files import ObjectFiles
@@ -49,7 +50,9 @@ class Assembly(AbstractContextManager["Assembly"]):
         if self._unwinder:
             self._processes.on_exec = self._unwinder.follow
         self._java = JvmMaps(config.symbol_memory_bytes // 4) if config.java_names else None
-        native = Symbolizer(files, config.symbol_memory_bytes, asked=self._java)
+        self.sightings = Sightings() if config.offer_debug_files == "auto" else None
+        """Files with samples; nothing is noted until somebody asks for it."""
+        native = Symbolizer(files, config.symbol_memory_bytes, asked=self._java, seen=self.sightings)
         identifier = Identifier(config.identity())
         self.parts = Parts(
             backend=self._backend,

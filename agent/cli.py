@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
         parts = assembly.parts
         host = parts.host_labels["host"]
         sender = Sender(agent_id(config.state_dir, host), secrets.randbits(63) + 1, host)
-        reporting = Reporting(connection, sender, loaded, parts.backend)
+        reporting = Reporting(connection, sender, loaded, parts.backend, assembly.sightings)
         pipeline = reporting.pipeline(parts)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: pipeline.stop())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.backends.interface import BackendOptions
+from agent.debug_offers.limits import OfferLimits
 from agent.identify.identifier import HostIdentity
 from agent.identify.rules import RULES, Rule
 from agent.scope import HOST, SCOPES
@@ -98,6 +99,19 @@ TABLE = (
         "java_names", BOOL, "true", "Ask running Java VMs (17 or newer) for the names of the code they compile."
     ),
     Setting(
+        "offer_debug_files", STR, "auto",
+        "Offer debug files of sampled programs to the collector, and send those it asks for: symbols, names of "
+        "source files and lines, no code and no data.",
+        choices=("auto", "off"),
+    ),
+    Setting(
+        "debug_files_rate", BYTES, "1 MiB", "Most bytes of debug files sent a second.",
+        minimum=16 << 10, maximum=1 << 30,
+    ),
+    Setting(
+        "debug_file_limit", BYTES, "1 GiB", "Largest debug file that is sent.", minimum=1 << 20, maximum=4 << 30
+    ),
+    Setting(
         "scope", STR, HOST, "Which processes: all, or those in the agent's own network namespace.",
         choices=SCOPES,
     ),
@@ -160,6 +174,9 @@ class AgentConfig:
     unwind_memory_bytes: int
     python: str
     java_names: bool
+    offer_debug_files: str
+    debug_files_rate_bytes: int
+    debug_file_limit_bytes: int
     scope: str
     host: str
     environment: str
@@ -179,6 +196,10 @@ class AgentConfig:
     def tls(self) -> TlsFiles:
         """The TLS files; `on` is false without any."""
         return TlsFiles(self.tls_ca, self.tls_certificate, self.tls_key)
+
+    def offer_limits(self) -> OfferLimits:
+        """How fast debug files are sent, and how large they may be."""
+        return OfferLimits(self.debug_files_rate_bytes, self.debug_file_limit_bytes)
 
     def identity(self) -> HostIdentity:
         """What identity needs of it."""

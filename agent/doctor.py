@@ -12,6 +12,7 @@ from agent.backends.interface import Probe
 from agent.backends.probe import probe_all
 from agent.config import AgentConfig
 from agent.connection import Connection
+from agent.debug_offers.facts import debug_files
 from agent.host_facts import PRIVILEGES, Fact, gather
 from agent.jvm.facts import java_names
 from agent.tls import explain
@@ -62,6 +63,7 @@ def report(config: AgentConfig) -> Report:
             *gather(),
             unwinding(config.unwind, config.state_dir / "unwind"),
             java_names(config.java_names),
+            debug_files(config),
         ),
         backends=tuple(probe_all()),
         collector=collector_fact(config.collector, files=config.tls(), server_name=config.tls_server_name),

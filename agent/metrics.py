@@ -20,7 +20,8 @@ from fleetprof.setting_kinds import Address
 class AgentMetrics(Collector):
     """Reads the figures when it is asked.
 
-    `waiting` are all windows to be sent, `on_disk` those of them on disk, and their bytes.
+    `waiting` are all windows to be sent, `on_disk` those of them on disk, and their bytes; `debug_files` how many
+    were sent, and the bytes of all.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class AgentMetrics(Collector):
         waiting: Callable[[], int],
         acknowledged: Callable[[], Acknowledged],
         on_disk: Callable[[], tuple[int, int]],
+        debug_files: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
-        self._backend = backend
+        self._backend, self._debug_files = backend, debug_files
         self._on_disk = on_disk
         self._totals, self._waiting, self._acknowledged = totals, waiting, acknowledged
 
@@ -59,6 +61,9 @@ class AgentMetrics(Collector):
         yield _gauge(
             "last_push_timestamp_seconds", "When the collector took a window last; 0: never.", done.at_s
         )
+        files, sent_bytes = self._debug_files()
+        yield _counter("debug_files_sent", "Debug files that the collector asked for and kept.", files)
+        yield _counter("debug_file_bytes_sent", "Bytes of debug files sent.", sent_bytes)
         yield _losses(totals)
 
 

@@ -9,12 +9,15 @@ from agent.backends.interface import Backend
 from agent.backlog import Backlog
 from agent.config import AgentConfig
 from agent.connection import Connection
+from agent.debug_offers.offering import DebugOffers
+from agent.debug_offers.sightings import Sightings
 from agent.heartbeat import Heartbeat
 from agent.pipeline import Parts, Pipeline
 from agent.push import Sender
 from agent.registration import registration
 from agent.ship import Patience, Shipper
 from agent.totals import RunningTotals
+from fleetprof.losses import Losses
 from fleetprof.settings import Loaded
 from fleetprof.v1 import agent_pb2
 
@@ -28,14 +31,21 @@ class Reporting:
     """Runs from when it is built until `close`. Raises UnavailableError when metrics_listen cannot be had."""
 
     def __init__(
-        self, connection: Connection, sender: Sender, loaded: Loaded[AgentConfig], backend: Backend
+        self,
+        connection: Connection,
+        sender: Sender,
+        loaded: Loaded[AgentConfig],
+        backend: Backend,
+        sightings: Sightings | None = None,
     ) -> None:
+        """`sightings`: files whose debug information is offered; None where none is."""
         self._sender, self._loaded, self._backend = sender, loaded, backend
         self._totals = RunningTotals()
         config = loaded.config
         patience = Patience(config.queue_windows, config.spool_after_s, config.catch_up_rate)
         backlog = Backlog(config.state_dir, config.spool_limit_bytes)
         self._shipper = Shipper(connection, sender, patience, backlog)
+        self._offers: DebugOffers | None = None
         self._metrics = self._serve_metrics()
         self._heartbeat = Heartbeat(
             connection,
@@ -45,16 +55,22 @@ class Reporting:
             lambda: self._shipper.waiting,
             lambda: self._shipper.acknowledged,
         )
+        if sightings:
+            self._offers = DebugOffers(
+                connection, sender, sightings, config.offer_limits(), lambda: self._shipper.waiting
+            )
 
     def pipeline(self, parts: Parts) -> Pipeline:
         """A pipeline whose windows are sent from here."""
-        return Pipeline(parts, self._deliver, self._shipper.take_losses)
+        return Pipeline(parts, self._deliver, self._take_losses)
 
     def close(self, flush_s: float) -> int:
         """Send what waits for up to `flush_s`, put the rest on disk, say good-bye, and end.
 
         Returns the windows that are lost; `on_disk` are sent by the next run.
         """
+        if self._offers:
+            self._offers.close()
         if self._shipper.flush(flush_s):
             self._heartbeat.close(last=True)
         # Where the collector does not answer, the disk comes first: whoever ends us may lose patience.
@@ -72,6 +88,12 @@ class Reporting:
     def _deliver(self, window: ClosedWindow) -> None:
         self._totals.add(window)
         self._shipper.offer(window)
+
+    def _take_losses(self) -> Losses:
+        losses = self._shipper.take_losses()
+        if self._offers:
+            losses.update(self._offers.take_losses())
+        return losses
 
     def _describe(self) -> agent_pb2.RegisterRequest:
         return registration(
@@ -91,6 +113,7 @@ class Reporting:
             lambda: self._shipper.waiting,
             lambda: self._shipper.acknowledged,
             lambda: (self._shipper.on_disk, self._shipper.disk_bytes),
+            lambda: self._offers.sent if self._offers else (0, 0),
         )
         server = MetricsServer(address, metrics)
         log.info("Serving metrics on http://%s/metrics.", address._replace(port=server.port))

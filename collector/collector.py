@@ -40,6 +40,7 @@ from collector.store.retention import RetentionJob
 from collector.store.snapshot import drop_snapshot
 from collector.tokens.gate import Gate
 from collector.tokens.guard import TOKENS, Guard
+from collector.tokens.local_admin import LocalAdmin
 from fleetprof.errors import FleetprofError, UnavailableError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Collector:
         """None where there are no alert rules: then alerting costs nothing."""
         self.guard: Guard | None = None
         """None where anyone who can connect may call."""
+        self._local_admin = LocalAdmin(config.data)
         self._keeper: AgentKeeper | None = None
         self._metrics_server: MetricsServer | None = None
         self._committer: Committer | None = None
@@ -161,7 +163,7 @@ class Collector:
             heard=registry.window,
             account=guard.account if guard else nothing,
         )
-        self._debuginfo = DebugInfo(config, self.store, self.metrics)
+        self._debuginfo = DebugInfo(config, self.store, self.metrics, guard.pay if guard else None)
         self._receivers = Receivers(pipeline.unheard().push, self.store, self.ledger, limits)
         self._metrics_server = self._serve_metrics(registry)
         self._server = serve(
@@ -173,8 +175,9 @@ class Collector:
             self.certificates,
             local and self.certificates is not None,
             self._receivers.grpc,
-            guard.interceptors() if guard else (),
+            guard.interceptors() if guard else (self._local_admin,),
             self._debuginfo.service,
+            self._debuginfo.offer_service,
         )
         self._keeper = AgentKeeper(self.store, registry)
         self._retention = RetentionJob(self.store, config.retention().days())
@@ -230,6 +233,7 @@ class Collector:
         clean = self._stop_parts(grace_s)
         if self.guard:
             self.guard.close()
+        self._local_admin.close()
         self._close_store()
         return clean
 

@@ -111,6 +111,10 @@ TABLE = (
         minimum=256 << 20, maximum=1 << 40,
     ),
     Setting(
+        "debuginfo_from_agents", BOOL, "true",
+        "Ask agents for debug files of the programs that they sample, each build of one agent only.",
+    ),
+    Setting(
         "debuginfod_urls", LIST, "",
         "Servers to ask for debug files of programs without symbols, such as https://debuginfod.debian.net.",
     ),
@@ -154,6 +158,7 @@ class CollectorConfig:
     disk_free_percent: float
     debuginfo_size_bytes: int
     debuginfo_memory_bytes: int
+    debuginfo_from_agents: bool
     debuginfod_urls: tuple[str, ...]
     message_limit_bytes: int
     alert_rules: Path | None

@@ -10,6 +10,8 @@ from grpc_reflection.v1alpha import reflection
 
 from collector.agents.service import AgentService
 from collector.come_later import abort_for_now
+from collector.debuginfo.offer_service import NAME as OFFER_SERVICE
+from collector.debuginfo.offer_service import DebugOfferService
 from collector.debuginfo.service import NAME as DEBUGINFO_SERVICE
 from collector.debuginfo.service import DebugInfoService
 from collector.ingest.limits import Limits
@@ -65,6 +67,7 @@ def serve(
     foreign: Sequence[grpc.GenericRpcHandler] = (),
     interceptors: Sequence[grpc.ServerInterceptor] = (),
     debuginfo: DebugInfoService | None = None,
+    offers: DebugOfferService | None = None,
 ) -> Running:
     """Listen at `address` (port 0: any free one), with TLS where there are `certificates`.
 
@@ -96,6 +99,9 @@ def serve(
     if debuginfo:
         debuginfo_pb2_grpc.add_DebugInfoServiceServicer_to_server(debuginfo, server)  # type: ignore[no-untyped-call]
         served.append(DEBUGINFO_SERVICE)
+    if offers:
+        debuginfo_pb2_grpc.add_DebugOfferServiceServicer_to_server(offers, server)  # type: ignore[no-untyped-call]
+        served.append(OFFER_SERVICE)
     names = (*served, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     port = _bind(server, address, certificates)

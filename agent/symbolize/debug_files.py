@@ -70,6 +70,13 @@ class DebugFile(FileBytes):
         super().__init__(fd)
         self._owned = fd
 
+    def detach(self) -> int:
+        """The descriptor, which is the caller's from now on; raises ElfError when it was given back."""
+        if self._owned is None:
+            raise ElfError("closed")
+        fd, self._owned, self.size = self._owned, None, 0
+        return fd
+
     def close(self) -> None:
         """Free the descriptor; reads fail afterwards."""
         if self._owned is not None:

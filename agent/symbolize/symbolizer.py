@@ -48,6 +48,16 @@ class RuntimeMaps(Protocol):
         ...
 
 
+class Seen(Protocol):
+    """Is told which files samples lie in (agent.debug_offers.sightings.Sightings)."""
+
+    def see(
+        self, key: FileKey, fd: int, path: str, pid: int, symbols: ObjectSymbols, frames: list[Frame]
+    ) -> None:
+        """Frames of a file were looked up; `fd` stays the caller's."""
+        ...
+
+
 class Symbolizer:
     """Symbols of all processes and of the kernel. Not thread-safe: the pipeline's thread owns it.
 
@@ -61,13 +71,14 @@ class Symbolizer:
         kallsyms: Path = Path("/proc/kallsyms"),
         kernel_notes: Path = Path("/sys/kernel/notes"),
         asked: RuntimeMaps | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self._files = files
         self._limit = memory_limit_bytes * 3 // 4
         self._objects = ObjectCache(self._limit)
         self._maps = PerfMaps(memory_limit_bytes // 8)
         self._dumps = JitDumps(files, memory_limit_bytes // 8)
-        self._asked = asked
+        self._asked, self._seen = asked, seen
         self._kernel = KernelFrames(kallsyms, kernel_notes)
         self._vdso = VdsoFrames()
         self._losses = Losses()
@@ -151,6 +162,8 @@ class Symbolizer:
         frames = symbols.frames(own, offsets, mapping_name(mapping.path))
         if len(symbols.names) != known:
             self._objects.charge(key)
+        if self._seen:
+            self._seen.see(key, fd, mapping.path, process.pid, symbols, frames)
         return frames
 
     def _without_file(self, process: Process, mapping: Mapping, offsets: U64) -> list[Frame]:

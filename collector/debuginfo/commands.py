@@ -86,10 +86,10 @@ def _upload_one(path: Path, place: Place) -> str:
 
 def _list(options: argparse.Namespace, place: Place) -> int:
     found = place.list()
-    rows = [("BUILD ID", "SIZE", "HAS", "UPLOADED", "USED", "NAME")]
+    rows = [("BUILD ID", "SIZE", "HAS", "UPLOADED", "USED", "FROM", "NAME")]
     rows += [
         (file.build_id, _size(file.size), "lines" if file.has_lines else "symbols",
-         _day(file.uploaded_unix_ns), _day(file.used_unix_ns), f"{file.name} {file.problem}".strip())
+         _day(file.uploaded_unix_ns), _day(file.used_unix_ns), file.origin, f"{file.name} {file.problem}".strip())
         for file in found.files
     ]  # fmt: skip
     print_table(rows)

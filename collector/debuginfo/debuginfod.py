@@ -13,6 +13,7 @@ from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlsplit
 
 from collector.debuginfo.intake import CHUNK_BYTES, Intake
+from collector.debuginfo.origin import Origin
 from collector.debuginfo.workers import is_build_id
 from fleetprof.errors import InputError
 
@@ -74,9 +75,8 @@ class Debuginfod:
         try:
             with self._opener.open(f"{url}/buildid/{build_id}/debuginfo", timeout=ANSWER_S) as answer:
                 size = _size(answer)
-                kept = self._intake.take(
-                    f"from {urlsplit(url).hostname}", size, self._parts(answer), build_id
-                )
+                name = f"from {urlsplit(url).hostname}"
+                kept = self._intake.take(name, size, self._parts(answer), build_id, Origin.DEBUGINFOD)
         except urllib.error.HTTPError as error:
             if error.code != 404:
                 log.warning("%s does not give debug file %s: %s", url, build_id, error)

@@ -1,4 +1,4 @@
-"""Debug files on disk, by build id: bounded, the least recently used one goes first.
+"""Debug files on disk, by build id: bounded, the least recently used one goes first, those of agents before others.
 
 A file is kept as `ID.VERSION.debug` with `ID.json`, which says what it is and which version counts: renaming that
 makes a file there, or another one. `ID.VERSION.symcache` is made from it for look-ups. Several processes may
@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from collector.debuginfo.origin import Origin
+from collector.debuginfo.past import Gone, Past
 from collector.debuginfo.segments import Segment
 from collector.debuginfo.workers import Inspection, is_build_id
 from fleetprof.errors import UnavailableError
@@ -27,13 +29,14 @@ log = logging.getLogger("fleetprof.debuginfo")
 FOLDER = "debuginfo"
 """In the data folder."""
 DEBUG, SYMCACHE = "debug", "symcache"
-_INCOMING = "incoming"
+_INCOMING, _GONE = "incoming", "gone"
 _USED_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class DebugFile:
-    """A kept file. `named`: its frames in the store have their names. `problem`: why they cannot have them."""
+    """A kept file. `named`: its frames in the store have their names. `problem`: why they cannot have them.
+    `sender`: the host of the agent that it came from."""
 
     build_id: str
     version: str
@@ -46,6 +49,8 @@ class DebugFile:
     named: bool = False
     problem: str = ""
     used_s: float = 0.0
+    origin: Origin = Origin.COMMAND
+    sender: str = ""
 
     def address(self, offset: int) -> int | None:
         """Distance from the image's start of an offset in the file that ran; None for one without code."""
@@ -58,7 +63,8 @@ class DebugFile:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of a file: `better` is true where the one that was there stays, as it knows more."""
+    """What became of a file: `better` is true where the one that was there stays, as it knows more or is trusted
+    more."""
 
     file: DebugFile
     better: bool
@@ -73,10 +79,13 @@ class DebugFiles:
         self.folder, self.limit_bytes, self._reserve_bytes = folder, limit_bytes, reserve_bytes
         self.evicted = 0
         """Files that gave way since start."""
+        self.past = Past(folder / _GONE)
+        """Files that are gone."""
         self._descriptions: dict[Path, tuple[tuple[int, int, int], DebugFile]] = {}
         try:
             _make(folder)
             _make(folder / _INCOMING)
+            _make(folder / _GONE)
         except OSError as error:
             raise _unusable(folder, error) from error
 
@@ -96,6 +105,11 @@ class DebugFiles:
         """What the files take, those for look-ups included."""
         return sum(self._size(path) for path in self.folder.iterdir() if path.is_file())
 
+    def room_for_agents(self) -> int:
+        """What files of agents may take: what others leave of the limit."""
+        others = (file for file in self.all() if file.origin is not Origin.AGENT)
+        return self.limit_bytes - sum(self._size(path) for file in others for path in self._parts(file))
+
     @contextmanager
     def incoming(self, size: int = 0) -> Iterator[IO[bytes]]:
         """A new file to write, gone at the end unless it is kept; raises UnavailableError without room."""
@@ -113,22 +127,30 @@ class DebugFiles:
         finally:
             path.unlink(missing_ok=True)
 
-    def keep(self, incoming: IO[bytes], found: Inspection, name: str) -> Kept:
+    def keep(
+        self,
+        incoming: IO[bytes],
+        found: Inspection,
+        name: str,
+        origin: Origin = Origin.COMMAND,
+        sender: str = "",
+    ) -> Kept:
         """Keep a file that is what `found` says, and let others give way; raises UnavailableError."""
         size = os.fstat(incoming.fileno()).st_size
         file = DebugFile(
             found.build_id, secrets.token_hex(8), name, size, found.lines, tuple(found.segments), found.base,
-            time.time(),
+            time.time(), origin=origin, sender=sender,
         )  # fmt: skip
         with self._locked():
             old = self.find(found.build_id)
-            if old and old.lines and not found.lines:
+            if old and not _replaces(file, old):
                 return Kept(old, True, [])
             self._publish(incoming, self._path(file, DEBUG))
             self._write(file)
             if old:
                 self._unlink_parts(old)
-            return Kept(file, False, self._evict(file.build_id))
+            self.past.forget(file.build_id)
+            return Kept(file, False, self._evict(file))
 
     def open(self, file: DebugFile, part: str) -> IO[bytes] | None:
         """Part DEBUG or SYMCACHE of a file; None when it is not there (any more)."""
@@ -146,7 +168,7 @@ class DebugFiles:
         with self._locked():
             if self._is_current(file):
                 self._publish(incoming, self._path(file, SYMCACHE))
-                self._evict(file.build_id)
+                self._evict(file)
 
     def note(self, file: DebugFile, *, named: bool, problem: str = "") -> None:
         """Note what became of a file's names, unless another version of it came meanwhile."""
@@ -161,7 +183,7 @@ class DebugFiles:
         with self._locked():
             file = self.find(build_id)
             if file:
-                self._forget(file)
+                self._forget(file, Gone.REMOVED)
         return file is not None
 
     def sweep(self) -> None:
@@ -178,29 +200,37 @@ class DebugFiles:
             for path in self.folder.glob("*.*.*"):
                 if tuple(path.name.split(".")[:2]) not in current:
                     path.unlink()
+            self.past.sweep()
 
     def _is_current(self, file: DebugFile) -> bool:
         now = self.find(file.build_id)
         return now is not None and now.version == file.version
 
-    def _evict(self, new: str) -> list[str]:
-        """Remove the least recently used files, but `new`, until the rest is within the limit."""
+    def _evict(self, new: DebugFile) -> list[str]:
+        """Remove files until the rest is within the limit: those of agents first, the least recently used first.
+
+        What an agent sent pushes out nothing but files of agents, at last itself.
+        """
         gone: list[str] = []
         used = self.used_bytes()
-        for file in reversed(self.all()):
+        files = sorted(self.all(), key=lambda file: (file.origin is not Origin.AGENT, file.used_s))
+        victims = [file for file in files if file.build_id != new.build_id]
+        if new.origin is Origin.AGENT:
+            victims = [*(file for file in victims if file.origin is Origin.AGENT), new]
+        for file in victims:
             if used <= self.limit_bytes:
                 break
-            if file.build_id != new:
-                used -= sum(self._size(path) for path in self._parts(file))
-                self._forget(file)
-                gone.append(file.build_id)
-                log.info("Debug file %s (%s) gave way: debuginfo_size is reached.", file.build_id, file.name)
+            used -= sum(self._size(path) for path in self._parts(file))
+            self._forget(file, Gone.EVICTED)
+            gone.append(file.build_id)
+            log.info("Debug file %s (%s) gave way: debuginfo_size is reached.", file.build_id, file.name)
         self.evicted += len(gone)
         return gone
 
-    def _forget(self, file: DebugFile) -> None:
+    def _forget(self, file: DebugFile, why: Gone) -> None:
         self._about(file.build_id).unlink(missing_ok=True)
         self._unlink_parts(file)
+        self.past.remember(file.build_id, why)
 
     def _unlink_parts(self, file: DebugFile) -> None:
         for part in (DEBUG, SYMCACHE):
@@ -242,7 +272,8 @@ class DebugFiles:
                 return known[1]
             values: dict[str, Any] = json.loads(path.read_text("utf-8"))
             segments = tuple(Segment(*row) for row in values.pop("segments"))
-            file = DebugFile(**values, segments=segments, used_s=status.st_mtime)
+            origin = Origin(values.pop("origin", Origin.COMMAND))
+            file = DebugFile(**values, segments=segments, used_s=status.st_mtime, origin=origin)
             self._descriptions[path] = which, file
             return file
         except FileNotFoundError:
@@ -259,10 +290,12 @@ class DebugFiles:
 
     @staticmethod
     def _size(path: Path) -> int:
+        """On disk: what an agent sent has holes, and may have more of them than bytes."""
         try:
-            return path.stat().st_size
+            status = path.stat()
         except FileNotFoundError:
             return 0
+        return min(status.st_size, status.st_blocks * 512)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -275,6 +308,16 @@ class DebugFiles:
                 os.close(folder)
         except OSError as error:
             raise _unusable(self.folder, error) from error
+
+
+def _replaces(new: DebugFile, old: DebugFile) -> bool:
+    """Whether `new` counts from now on: nobody may change what a more trusted one said, and no agent what another
+    one said, unless that is of no use; else lines count more than symbols."""
+    if new.origin is not old.origin:
+        return new.origin.outranks(old.origin)
+    if new.origin is Origin.AGENT:
+        return bool(old.problem)
+    return new.lines or not old.lines
 
 
 def _make(folder: Path) -> None:

@@ -14,6 +14,7 @@ def file_message(file: DebugFile) -> debuginfo_pb2.DebugInfoFile:
         uploaded_unix_ns=round(file.uploaded_s * 1e9),
         used_unix_ns=round((file.used_s or file.uploaded_s) * 1e9),
         problem=file.problem,
+        origin=f"{file.origin} {file.sender}".strip(),
     )
 
 

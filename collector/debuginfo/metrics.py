@@ -7,6 +7,7 @@ from prometheus_client.registry import Collector as MetricSource
 
 from collector.debuginfo.files import DebugFiles
 from collector.debuginfo.naming import Naming
+from collector.debuginfo.offers import Answer, Offers
 
 _PREFIX = "fleetprof_collector_debuginfo"
 
@@ -14,8 +15,8 @@ _PREFIX = "fleetprof_collector_debuginfo"
 class DebugInfoMetrics(MetricSource):
     """Looks at the files when it is asked."""
 
-    def __init__(self, files: DebugFiles, naming: Naming) -> None:
-        self._files, self._naming = files, naming
+    def __init__(self, files: DebugFiles, naming: Naming, offers: Offers) -> None:
+        self._files, self._naming, self._offers = files, naming, offers
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -30,3 +31,22 @@ class DebugInfoMetrics(MetricSource):
         yield CounterMetricFamily(
             f"{_PREFIX}_frames_named", "Stored frames that got names.", value=self._naming.named
         )
+        yield from self._of_agents()
+
+    def _of_agents(self) -> Iterator[Metric]:
+        offers = self._offers
+        answers = CounterMetricFamily(
+            f"{_PREFIX}_files_offered", "Debug files that agents offered, by answer.", labels=["answer"]
+        )
+        for answer in Answer:
+            answers.add_metric([answer], offers.answers[answer])
+        yield answers
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_files_claimed", "Debug files that agents are asked for now.", value=offers.open_claims
+        )
+        for name, text, value in (
+            ("received_bytes", "Bytes of debug files that agents sent.", offers.taken_bytes),
+            ("files_from_agents", "Debug files of agents that were kept.", offers.kept),
+            ("files_refused", "Debug files of agents that were none, or not whole.", offers.refused),
+        ):
+            yield CounterMetricFamily(f"{_PREFIX}_{name}", text, value=value)

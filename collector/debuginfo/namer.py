@@ -7,6 +7,7 @@ import time
 from collector.debuginfo.debuginfod import Debuginfod
 from collector.debuginfo.files import DebugFile, DebugFiles
 from collector.debuginfo.naming import Naming
+from collector.debuginfo.origin import Origin
 from collector.debuginfo.workers import WorkerFailed
 from fleetprof.errors import UnavailableError
 
@@ -37,6 +38,8 @@ class Namer:
         self._stopping = False
         self._failing = ""
         self._named_new_s = 0.0
+        self.nameless: frozenset[str] = frozenset()
+        """Builds with frames that nothing is known of, as of the last round; of very many those with most."""
         self._thread = threading.Thread(target=self._run, name="namer", daemon=True)
         self._thread.start()
 
@@ -81,15 +84,20 @@ class Namer:
                 self._naming.name(file, frames)
             except WorkerFailed as failed:
                 self._give_up(file, failed)
+        unnamed = self._naming.unnamed_builds()
+        self.nameless = frozenset(unnamed)
         if self._upstream:
-            self._fetch(self._upstream, {file.build_id for file in files})
+            self._fetch(self._upstream, unnamed, files)
 
-    def _fetch(self, upstream: Debuginfod, kept: set[str]) -> None:
-        """Fetch files of the builds that have most frames without a name."""
+    def _fetch(self, upstream: Debuginfod, unnamed: list[str], files: list[DebugFile]) -> None:
+        """Fetch files of the builds that have most frames without a name, and of those that an agent named: the
+        server's word counts more."""
+        kept = {file.build_id for file in files}
+        doubtful = [file.build_id for file in files if file.origin is Origin.AGENT]
         wanted = [
             build_id
-            for build_id in self._naming.unnamed_builds()
-            if build_id not in kept and upstream.worth_asking(build_id)
+            for build_id in [*(each for each in unnamed if each not in kept), *doubtful]
+            if upstream.worth_asking(build_id)
         ]
         for build_id in wanted[:FETCHES]:
             if self._stopping:

@@ -42,6 +42,12 @@ class Guard:
             series, stacks = (np.frombuffer(ids, "<u8") for ids in (columns.series_ids, columns.stack_ids))
             self.allowances.take(token, size_bytes, window.rows, series, stacks)
 
+    def pay(self, size_bytes: int) -> None:
+        """Take bytes that are no window from the limits of the call's token; raises Later."""
+        if token := CURRENT.get():
+            none = np.empty(0, np.uint64)
+            self.allowances.take(token, size_bytes, 0, none, none)
+
     def close(self) -> None:
         """Close the file."""
         self.book.close()

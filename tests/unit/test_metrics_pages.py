@@ -42,6 +42,7 @@ UNITS = (
     "errors",
     "agents",
     "losses",
+    "files",
     "pushes",
     "requests",
     "info",
@@ -133,7 +134,12 @@ def test_the_collectors_metrics(tmp_path: Path) -> None:
 def test_the_agents_metrics() -> None:
     totals = Totals(9, Cost(2_500_000_000, 500_000_000, 40 << 20, 8 << 20), Losses({DropReason.RING_FULL: 5}))
     metrics = AgentMetrics(
-        "core", lambda: totals, lambda: 2, lambda: Acknowledged(7, 1, 1234.5), lambda: (1, 900)
+        "core",
+        lambda: totals,
+        lambda: 2,
+        lambda: Acknowledged(7, 1, 1234.5),
+        lambda: (1, 900),
+        lambda: (3, 4000),
     )
     server = AgentMetricsServer(ANY, metrics)
     found = scrape(server.port)
@@ -146,6 +152,8 @@ def test_the_agents_metrics() -> None:
     assert value(found["fleetprof_agent_queue_windows"]) == 2
     assert value(found["fleetprof_agent_spool_windows"]) == 1
     assert value(found["fleetprof_agent_spool_bytes"]) == 900
+    assert value(found["fleetprof_agent_debug_files_sent"], "_total") == 3
+    assert value(found["fleetprof_agent_debug_file_bytes_sent"], "_total") == 4000
     assert value(found["fleetprof_agent_windows_acknowledged"], "_total") == 7
     assert value(found["fleetprof_agent_last_push_timestamp_seconds"]) == 1234.5
     assert value(found["fleetprof_agent_losses"], "_total", reason="ring_full") == 5
