@@ -63,7 +63,10 @@ class Otlp:
         """Store a request's spans; raises Refused (counted), Later."""
         with self._inbox.room(), self._inbox.counted():
             request = self._traces_of_json(data) if as_json else self._traces_of(data)
-            read = read_spans(request, self._limits, self._inbox.now_s(), peer)
+            try:
+                read = read_spans(request, self._limits, self._inbox.now_s(), peer)
+            except IndexError:  # texts by number are for profiles, whose requests have a table of them
+                raise malformed("An attribute names a text by a number that means nothing.") from None
             del request
         self._store(read, content_key("traces", peer, data))
         return self._answer(read)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from functools import cache
 
 import numpy as np
 from google.protobuf import json_format
@@ -22,7 +23,7 @@ START_S = NOW_S - 60
 
 def seeds_of(receiver: str) -> list[bytes]:
     """The seeds of a receiver by its name."""
-    return _SEEDS[receiver]()
+    return _SEEDS[receiver.removesuffix("-grpc")]()
 
 
 def _push() -> list[bytes]:
@@ -47,6 +48,7 @@ HELD = ["leaf;work;main", "work;main", ""]
 HELD_FRAMES = frames_of(HELD[0])
 
 
+@cache
 def held_ids() -> tuple[list[int], list[int]]:
     """Ids of HELD and of HELD_FRAMES."""
     return [stack_id_of(frames_of(stack)) for stack in HELD], [frame_id(frame) for frame in HELD_FRAMES]
@@ -104,7 +106,7 @@ def _plain_pprof(types: tuple[ValueType, ...], period: int = 0) -> bytes:
 def _pprof() -> list[bytes]:
     go = gzip.decompress(golden("go-cpu.pb.gz"))
     both = _plain_pprof((SAMPLES_COUNT, CPU_NANOSECONDS))
-    return [both, _plain_pprof((SAMPLES_COUNT,), 10**7), both, go]
+    return [both, _plain_pprof((SAMPLES_COUNT,), 10**7), *[both] * 5, go]
 
 
 def _folded() -> list[bytes]:
@@ -142,5 +144,5 @@ _SEEDS = {
     "folded": _folded,
     "pyroscope": _pyroscope,
     "pyroscope-form": _form,
+    "pyroscope-lines": _folded,
 }
-RECEIVERS = tuple(_SEEDS)

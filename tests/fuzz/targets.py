@@ -7,8 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple, NoReturn
 
+import grpc
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import (
@@ -19,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Refused
 from collector.ingest.wire_numbers import NumbersLost
+from collector.receivers import otlp, pyroscope
+from collector.receivers.grpc_services import grpc_handlers
 from collector.receivers.http import HttpAnswer, HttpReceivers, HttpRequest
 from collector.receivers.inbox import Inbox, Push, Taken
 from collector.receivers.measured import Column, Unsupported, choose
@@ -30,8 +34,10 @@ from fleetprof.formats.stack_profile import ValueType
 from fleetprof.pprof import profile_pb2
 from fleetprof.pyroscope import push_pb2
 from fleetprof.v1 import ingest_pb2
-from tests.fuzz.admitted import LIMITS, Admitted, admitted
-from tests.fuzz.seeds import NOW_S
+from tests.fuzz.admitted import LIMITS, Admitted, Batches, admitted, names_of, plain, window_of
+from tests.fuzz.mutate import Mutator
+from tests.fuzz.seeds import NOW_S, seeds_of
+from tests.fuzz.subject import Subject, Wrong
 
 PEER = "10.9.8.7"
 ANSWERS = {200, 400, 413, 415}
@@ -41,10 +47,6 @@ _OURS = {"", "[unknown]", "unknown_service", "unknown_host", PEER, "[kernel]"}
 
 _RENDERED = re.compile(r"[0-9a-f.+-]*|true|false|inf|nan|[\[{].*", re.S)
 """Attributes that are no texts: numbers, bytes in hex, JSON."""
-
-
-class Wrong(AssertionError):
-    """A receiver took what was not sent."""
 
 
 class _SpanSink(SpanWriter):
@@ -74,7 +76,11 @@ class Bench:
         self.pushed: list[bytes] = []
         self.spans = _SpanSink()
         self._inbox = _Inbox(push or self._keep, LossLedger(), clock=lambda: float(NOW_S))
-        self._http = HttpReceivers(self._inbox, Otlp(self._inbox, self.spans, LIMITS))
+        foreign = Otlp(self._inbox, self.spans, LIMITS)
+        self._http = HttpReceivers(self._inbox, foreign)
+        self._handlers = grpc_handlers(self._inbox, foreign)
+        self.batches = Batches()
+        self._held = 0
 
     def _keep(self, data: bytes) -> ingest_pb2.PushResponse:
         self.pushed.append(data)
@@ -88,39 +94,93 @@ class Bench:
             raise Wrong(f"It answered {answer.status}: {answer.body[:200]!r}")
         return answer
 
+    def call(self, method: str, data: bytes) -> bytes | None:
+        """The answer to a gRPC call, None where it is refused."""
+        self.pushed.clear()
+        self.spans.spans.clear()
+        found: Any = (handler.service(_Method(method)) for handler in self._handlers)
+        (answering,) = filter(None, found)
+        try:
+            return bytes(answering.response_serializer(answering.unary_unary(data, _Call())))
+        except _Aborted:
+            return None
 
-Target = Callable[[bytes], bool]
-"""Feeds one input and checks what came of it; whether it was taken. Raises what the receiver should not."""
+    def held(self) -> list[Admitted]:
+        """What was pushed, read plainly; each twentieth time by our admission, too, which must find the same."""
+        found = [plain(data) for data in self.pushed]
+        self._held += 1
+        if self._held % 20 == 0:
+            for data, told in zip(self.pushed, found, strict=True):
+                with suppress(Refused):  # too old, for example
+                    if admitted(data) != told:
+                        raise Wrong(f"{admitted(data)} is admitted of {told}")
+        return found
 
 
-def target_of(receiver: str, bench: Bench) -> Target:
-    """The target of a receiver by its name."""
-    return lambda data: _TARGETS[receiver](bench, data)
+class _Aborted(Exception):
+    """How a gRPC call ended that was refused."""
+
+
+class _Call:
+    """What a handler asks of a gRPC call."""
+
+    def peer(self) -> str:
+        return f"ipv4:{PEER}:4711"
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        if code not in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED) or not details:
+            raise Wrong(f"It answered {code}: {details!r}")
+        raise _Aborted
+
+
+class _Method(NamedTuple):
+    """What gRPC tells of a call before there is a request."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
+
+
+def subject(receiver: str, on: Bench | None = None) -> Subject:
+    """A receiver by its name, on a bench of one's own where that is given."""
+    bench, seeds = on or Bench(), seeds_of(receiver)
+    structured, packed = receiver not in UNSTRUCTURED, receiver in UNPACKING
+    return Subject(
+        lambda data: _TARGETS[receiver](bench, data),
+        seeds,
+        lambda chance: Mutator(chance, seeds, structured, packed),
+        bench.batches.settle,
+        most_bytes=600 << 20,
+        most_cpu_s=5.0,
+    )
+
+
+UNSTRUCTURED = ("folded", "otlp-json", "pyroscope-form", "pyroscope-lines")
+UNPACKING = ("pprof", "folded", "pyroscope-lines")
 
 
 def _push(bench: Bench, data: bytes) -> bool:
     try:
-        found = admitted(data)
+        window = window_of(data)
     except (Refused, NumbersLost):
         return False
-    request = ingest_pb2.PushRequest.FromString(data)
-    samples = request.window.samples
-    sums: Counter[int] = Counter()
-    for type_, value in zip(samples.type, samples.value, strict=True):
-        sums[type_] += value
-    _compare(found.sums, sums)
-    if found.rows != len(samples.value):
-        raise Wrong(f"{found.rows} rows of {len(samples.value)}")
-    _check_names([found], data)
+    _check_names([names_of(window)], data)
+    bench.batches.add(data, window)
     return True
 
 
 def _otlp_profiles(bench: Bench, data: bytes) -> bool:
     answer = bench.post("/v1development/profiles", data, "application/x-protobuf")
-    if answer.status != 200:
-        return False
-    found = _admitted(bench.pushed)
-    if not answer.body:  # nothing rejected
+    return answer.status == 200 and _check_otlp(bench, data, answer.body)
+
+
+def _otlp_profiles_grpc(bench: Bench, data: bytes) -> bool:
+    answer = bench.call(f"/{otlp.PROFILES}/Export", data)
+    return answer is not None and _check_otlp(bench, data, answer)
+
+
+def _check_otlp(bench: Bench, data: bytes, answer: bytes) -> bool:
+    found = bench.held()
+    if not answer:  # nothing rejected
         _compare(_sums(found), _otlp_sums(ExportProfilesServiceRequest.FromString(data)))
     _check_names(found, data)
     return True
@@ -132,7 +192,7 @@ def _otlp_json(bench: Bench, data: bytes) -> bool:
         return False
     if answer.body == b"{}":
         message = json_format.Parse(data, ExportProfilesServiceRequest())
-        _compare(_sums(_admitted(bench.pushed)), _otlp_sums(message))
+        _compare(_sums(bench.held()), _otlp_sums(message))
     return True
 
 
@@ -160,8 +220,15 @@ def _otlp_sums(request: ExportProfilesServiceRequest) -> Counter[int]:
 
 def _otlp_traces(bench: Bench, data: bytes) -> bool:
     answer = bench.post("/v1/traces", data, "application/x-protobuf")
-    if answer.status != 200:
-        return False
+    return answer.status == 200 and _check_spans(bench, data, answer.body)
+
+
+def _otlp_traces_grpc(bench: Bench, data: bytes) -> bool:
+    answer = bench.call(f"/{otlp.TRACES}/Export", data)
+    return answer is not None and _check_spans(bench, data, answer)
+
+
+def _check_spans(bench: Bench, data: bytes, answer: bytes) -> bool:
     request = ExportTraceServiceRequest.FromString(data)
     sent = Counter(
         (span.trace_id.hex(), span.span_id.hex(), span.start_time_unix_nano)
@@ -170,7 +237,7 @@ def _otlp_traces(bench: Bench, data: bytes) -> bool:
         for span in scope.spans
     )
     taken = Counter((span.trace_id, span.span_id, span.start_ns) for span in bench.spans.spans)
-    if taken - sent or (not answer.body and sent != taken):
+    if taken - sent or (not answer and sent != taken):
         raise Wrong(f"{taken} of {sent}")
     return bool(taken)
 
@@ -179,7 +246,7 @@ def _pprof(bench: Bench, data: bytes) -> bool:
     answer = bench.post("/api/v1/ingest", data, "", format="pprof", host="box")
     if answer.status != 200:
         return False
-    plain, found = gunzip_if_packed(data), _admitted(bench.pushed)
+    plain, found = gunzip_if_packed(data), bench.held()
     _compare(_sums(found), _pprof_sums(plain))
     _check_names(found, plain)
     return True
@@ -205,9 +272,16 @@ def _pprof_sums(plain: bytes) -> Counter[int]:
 def _folded(bench: Bench, data: bytes) -> bool:
     query = {"format": "folded", "host": "box", "service": "shop", "from": str(NOW_S - 60)}
     answer = bench.post("/api/v1/ingest", data, "text/plain", **query)
-    if answer.status != 200:
-        return False
-    plain, found = gunzip_if_packed(data), _admitted(bench.pushed)
+    return answer.status == 200 and _check_folded(bench, data)
+
+
+def _lines(bench: Bench, data: bytes) -> bool:
+    answer = bench.post("/ingest", data, "", name="shop.cpu{host=box}", format="folded")
+    return answer.status == 200 and _check_folded(bench, data)
+
+
+def _check_folded(bench: Bench, data: bytes) -> bool:
+    plain, found = gunzip_if_packed(data), bench.held()
     lines = (line for line in plain.decode("utf-8", "surrogateescape").split("\n") if line.strip())
     sent = sum(int(line.rstrip(" \t\r").rpartition(" ")[2]) for line in lines) * 10_000_000
     _compare(_sums(found), Counter({1: sent}))
@@ -218,9 +292,16 @@ def _folded(bench: Bench, data: bytes) -> bool:
 
 def _pyroscope(bench: Bench, data: bytes) -> bool:
     answer = bench.post("/push.v1.PusherService/Push", data, "application/proto")
-    if answer.status != 200:
-        return False
-    found, expected, whole = _admitted(bench.pushed), Counter[int](), True
+    return answer.status == 200 and _check_series(bench, data)
+
+
+def _pyroscope_grpc(bench: Bench, data: bytes) -> bool:
+    answer = bench.call(f"/{pyroscope.SERVICE}/Push", data)
+    return answer is not None and _check_series(bench, data)
+
+
+def _check_series(bench: Bench, data: bytes) -> bool:
+    found, expected, whole = bench.held(), Counter[int](), True
     texts = [data]
     for series in push_pb2.PushRequest.FromString(data).series:
         for sample in series.samples:
@@ -240,22 +321,8 @@ def _form(bench: Bench, data: bytes) -> bool:
     answer = bench.post("/ingest", data, kind, name="app{host=box}", spyName="gospy")
     if answer.status != 200:
         return False
-    _check_names(_admitted(bench.pushed), data, b"app")
+    _check_names(bench.held(), data, b"app")
     return True
-
-
-def _admitted(pushed: Iterable[bytes]) -> list[Admitted]:
-    """What the requests hold; those that our admission refuses (too old, …) hold nothing."""
-    found = []
-    for data in pushed:
-        try:
-            found.append(admitted(data))
-        except Refused:
-            found.append(_REFUSED)
-    return found
-
-
-_REFUSED = Admitted(Counter(), -1, [], [])
 
 
 def _sums(found: Iterable[Admitted]) -> Counter[int]:
@@ -271,13 +338,11 @@ def _compare(found: Counter[int], expected: Counter[int]) -> None:
 def _check_names(found: Iterable[Admitted], *sent: bytes) -> None:
     """Every name stands in the input, but those that we give."""
     for each in found:
-        for frame in each.frames:
-            for name in (frame.function, frame.mapping, frame.file, frame.build_id):
-                _check_name(name, sent)
-        for labels in each.labels:
-            for value in labels.values():
-                if not _RENDERED.fullmatch(value):
-                    _check_name(value, sent)
+        for name in each.names:
+            _check_name(name, sent)
+        for value in each.values:
+            if not _RENDERED.fullmatch(value):
+                _check_name(value, sent)
 
 
 def _check_name(name: str, sent: tuple[bytes, ...]) -> None:
@@ -291,10 +356,14 @@ def _check_name(name: str, sent: tuple[bytes, ...]) -> None:
 _TARGETS: dict[str, Callable[[Bench, bytes], bool]] = {
     "push": _push,
     "otlp-profiles": _otlp_profiles,
+    "otlp-profiles-grpc": _otlp_profiles_grpc,
     "otlp-json": _otlp_json,
     "otlp-traces": _otlp_traces,
+    "otlp-traces-grpc": _otlp_traces_grpc,
     "pprof": _pprof,
     "folded": _folded,
     "pyroscope": _pyroscope,
+    "pyroscope-grpc": _pyroscope_grpc,
     "pyroscope-form": _form,
+    "pyroscope-lines": _lines,
 }

@@ -20,12 +20,14 @@ from fleetprof.v1 import ingest_pb2
 from tests.fuzz.admitted import LIMITS, admitted
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.run import run
-from tests.fuzz.seeds import NOW_S, RECEIVERS, seeds_of
-from tests.fuzz.targets import Bench
+from tests.fuzz.seeds import NOW_S, seeds_of
+from tests.fuzz.targets import Bench, subject
 
 pytestmark = pytest.mark.store
 
 INPUTS = 60
+FOREIGN = ("otlp-profiles", "otlp-json", "pprof", "folded", "pyroscope", "pyroscope-form")
+"""What differs from these only in the way in needs no store of its own."""
 _Response = ingest_pb2.PushResponse
 
 
@@ -58,11 +60,11 @@ def stored(embedded: ChdbStore, tmp_path: Path) -> Iterator[Stored]:
     assert made.committer.stop(10)
 
 
-@pytest.mark.parametrize("receiver", [name for name in RECEIVERS if name not in ("push", "otlp-traces")])
+@pytest.mark.parametrize("receiver", FOREIGN)
 def test_the_store_has_what_receivers_took(stored: Stored, receiver: str) -> None:
     before, seed = stored.sums(), uuid.uuid4().int & 0xFFFFFFFF
-    run(receiver, INPUTS, seed, bench=Bench(stored.push))
-    run(receiver, INPUTS // 4, seed, bench=Bench(stored.push))  # sent again: nothing more
+    run(receiver, INPUTS, seed, subject(receiver, Bench(stored.push)))
+    run(receiver, INPUTS // 4, seed, subject(receiver, Bench(stored.push)))  # sent again: nothing more
     assert stored.sums() - before == +stored.expected
     assert stored.expected
 
