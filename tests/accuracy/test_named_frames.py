@@ -27,7 +27,7 @@ from tests.workloads.build import SOURCES, running, tool
 
 pytestmark = [pytest.mark.accuracy, pytest.mark.kernel]
 
-WINDOWS = 2
+WINDOWS = 1
 SETTLED_CPU_NS = 8_000_000_000
 """Of the Java program, before windows count: what it compiles first and throws away soon is a matter of seconds."""
 LEAST = 0.995
