@@ -5,6 +5,7 @@ integers, and for CPU samples when inside the window they fell.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from agent.samples import I64, U16, U32, U64, Captures
 from fleetprof.frames import Frame
 from fleetprof.losses import Losses
 from fleetprof.profile_types import OFFSET_STEP_NS, WINDOW_NS, ProfileType
+
+if TYPE_CHECKING:
+    from agent.places import Places
 
 MAX_STEP = WINDOW_NS // OFFSET_STEP_NS - 1
 
@@ -73,6 +77,8 @@ class ClosedWindow:
     """Labels of each series, in the order of `series_ids`."""
     losses: Losses = field(default_factory=Losses)
     cost: Cost = field(default_factory=Cost)
+    places: "Places | None" = None
+    """Where inside functions CPU time was spent, where that is asked for."""
 
 
 def group(captures: Captures, series: U32, stack: U32, times: WindowTimes) -> Rows:

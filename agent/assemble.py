@@ -16,6 +16,7 @@ from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
 from agent.jvm.refresh import JvmMaps
 from agent.object_files import ObjectFiles
 from agent.pipeline import Parts
+from agent.places import PlaceSums
 from agent.processes import ProcessTable
 from agent.resolve import Symbols
 from agent.scope import scope_of
@@ -64,6 +65,7 @@ class Assembly(AbstractContextManager["Assembly"]):
             scope=scope_of(config.scope),
             unwinder=self._unwinder,
             java=self._java,
+            places=PlaceSums(native, config.source_lines) if config.source_lines else None,
         )
 
     def __enter__(self) -> Self:

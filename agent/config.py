@@ -99,6 +99,11 @@ TABLE = (
         "java_names", BOOL, "true", "Ask running Java VMs (17 or newer) for the names of the code they compile."
     ),
     Setting(
+        "source_lines", INT, "0",
+        "Most places inside functions that are sent with each window, for CPU time by line of source; 0: none.",
+        minimum=0, maximum=100_000,
+    ),
+    Setting(
         "offer_debug_files", STR, "auto",
         "Offer debug files of sampled programs to the collector, and send those it asks for: symbols, names of "
         "source files and lines, no code and no data.",
@@ -174,6 +179,7 @@ class AgentConfig:
     unwind_memory_bytes: int
     python: str
     java_names: bool
+    source_lines: int
     offer_debug_files: str
     debug_files_rate_bytes: int
     debug_file_limit_bytes: int

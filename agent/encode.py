@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from agent.aggregate import ClosedWindow, Rows
+from agent.encode_places import encode_places
 from agent.samples import I64
 from agent.wire_numbers import Numbering
 from fleetprof.definitions import DefinitionWriter
@@ -45,6 +46,8 @@ def _number_stacks(message: ingest_pb2.Window, window: ClosedWindow, numbers: I6
     message.samples.CopyFrom(_samples(rows))
     message.samples.ClearField("stack")
     message.samples.stack_steps.extend(np.diff(place_of[rows.stack], prepend=0).tolist())
+    if window.places:
+        message.places.CopyFrom(encode_places(window.places, place_of))
 
 
 def _ordered(rows: Rows, order: I64) -> Rows:
@@ -78,6 +81,7 @@ def _plain(window: ClosedWindow, host: str) -> ingest_pb2.Window:
             rss_bytes=window.cost.rss_bytes,
             map_bytes=window.cost.map_bytes,
         ),
+        places=encode_places(window.places) if window.places else None,
     )
 
 

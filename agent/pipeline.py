@@ -21,6 +21,7 @@ from agent.jvm.refresh import JvmMaps
 from agent.label import Labels, SeriesBook
 from agent.memory import give_back
 from agent.owners import LATEST, find_owners
+from agent.places import PlaceSums
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
 from agent.round_values import round_values
@@ -63,6 +64,8 @@ class Parts:
     """Told of the processes that are sampled, where stacks are unwound by tables."""
     java: JvmMaps | None = None
     """Told of their samples, where Java VMs are asked for names."""
+    places: PlaceSums | None = None
+    """Sums places inside functions, where values by line of source are asked for."""
 
 
 class Pipeline:
@@ -176,6 +179,7 @@ class Pipeline:
         if closed.threads is not None:  # else values are whole samples
             values = round_values(summed.value, summed.series, summed.type, self._random)
             summed = replace(summed, value=values)
+        places, frames = self._parts.places, self._resolver.frames
         return ClosedWindow(
             times=times,
             cpu_exact=closed.threads is not None,
@@ -184,11 +188,12 @@ class Pipeline:
             rows=with_idle(summed, len(series.ids), idle_ns),
             stack_ids=stacks.ids,
             stacks=stacks.frame_ids,
-            frames={frame: self._resolver.frames[frame] for ids in stacks.frame_ids for frame in ids},
+            frames={frame: frames[frame] for ids in stacks.frame_ids for frame in ids},
             series_ids=[*series.ids, series_id(self._parts.host_labels)],
             series=[*series.labels, self._parts.host_labels],
             losses=self._take_losses(),
             cost=self._meter.take(),
+            places=places.of_window(rows, owners, series.index, stacks, frames, summed) if places else None,
         )
 
     def _idle_ns(self, rows: Captures, closed: Closed, times: WindowTimes) -> int:

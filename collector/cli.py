@@ -20,6 +20,7 @@ from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.debuginfo.commands import add_debuginfo_options, run_debuginfo
 from collector.ingest.journal import JOURNAL, Journal
 from collector.ingest.writer import finish
+from collector.sources.commands import add_source_options, run_sources
 from collector.store.consistency import differences
 from collector.store.errors import StoreTaken
 from collector.store.folder_lock import FolderLock, collector_id
@@ -81,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     debug_actions = add_debuginfo_options(debuginfo)
     for action in debug_actions:
         action.set_defaults(command=run_debuginfo)
+    sources = commands.add_parser("sources", help="Keep source files, for functions line by line.")
+    for action in add_source_options(sources):
+        action.set_defaults(command=run_sources)
+        add_flags(action, TABLE)
     tokens = commands.add_parser("token", help="Make, list and revoke tokens.")
     actions = add_token_options(tokens)
     for action in actions:

@@ -11,6 +11,7 @@ from collector.alerts.service import AlertService
 from collector.query.model import TimeRange
 from collector.query.querier import Querier
 from collector.receivers.http import HttpReceivers
+from collector.sources.listing import Sources
 from collector.tokens.gate import Gate
 from query_ui.api.alerts import create_alerts_api
 from query_ui.api.blueprint import create_api, json_response
@@ -40,6 +41,8 @@ class UiConfig:
     """Who may ask; None: anyone."""
     disk: DiskOf = lambda: None
     """How full the embedded store's disk is."""
+    sources: Sources | None = None
+    """Who lists functions by line; None where there is no data folder."""
     names: tuple[str, ...] | None = None
     """Names that the pages answer to (host_names.py); None for every name."""
 
@@ -53,7 +56,7 @@ def create_app(querier: Querier, config: UiConfig | None = None) -> Flask:
     assets = Assets()
     add_page_context(app, assets, now)
     app.register_blueprint(create_pages())
-    app.register_blueprint(create_api(querier, now, config.disk))
+    app.register_blueprint(create_api(querier, now, config.disk, config.sources))
     app.register_blueprint(create_alerts_api(config.alerts, now, json_response))
     app.register_blueprint(create_static(assets))
     app.register_blueprint(create_receivers(config.receivers))

@@ -20,6 +20,7 @@ from query_ui.terminal.client import (
 from query_ui.terminal.commands import FORMATS, run_labels, run_query, run_top
 from query_ui.terminal.diff import add_diff_options, run_diff
 from query_ui.terminal.hosts import run_hosts
+from query_ui.terminal.source import run_source
 from query_ui.terminal.status import run_status
 
 _EXAMPLE = "example: fleetprof top --from now-15m 'service=\"checkout\"'"
@@ -59,6 +60,7 @@ def create_parser(command: str = "") -> argparse.ArgumentParser:
     _add_up(commands, chosen=command == "up")
     _add_top(commands)
     _add_query(commands)
+    _add_source(commands)
     _add_labels(commands)
     _add_hosts(commands)
     _add_status(commands)
@@ -96,6 +98,22 @@ def _add_query(commands: Commands) -> None:
     query.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     query.add_argument("-o", "--output", metavar="FILE", help="write to a file")
     query.set_defaults(run=run_query)
+
+
+def _add_source(commands: Commands) -> None:
+    example = "example: fleetprof source 'parse_headers' 'service=\"checkout\"'"
+    source = commands.add_parser("source", help="a function by line of source, with its time", epilog=example)
+    source.add_argument("function", metavar="FUNCTION", help="whole name, as `fleetprof top` prints it")
+    _add_question(source, limit=0, limited="lines with time, the heaviest; 0: whole passages")
+    source.add_argument("--service", default="", help="only of this service; the same as in SELECTOR")
+    source.add_argument(
+        "--mapping", default="", metavar="FILE", help="file that it is in, where several have it"
+    )
+    source.add_argument(
+        "--build", default="", metavar="ID", help="build id (default: the one with most time)"
+    )
+    source.add_argument("--json", action="store_true", help="print JSON")
+    source.set_defaults(run=run_source)
 
 
 def _add_labels(commands: Commands) -> None:
@@ -150,11 +168,13 @@ def _add_hosts(commands: Commands) -> None:
     hosts.set_defaults(run=run_hosts)
 
 
-def _add_question(parser: argparse.ArgumentParser, limit: int) -> None:
+def _add_question(parser: argparse.ArgumentParser, limit: int, limited: str = "lines") -> None:
     parser.add_argument("selector", nargs="?", default="", metavar="SELECTOR", help='e.g. service="checkout"')
     _add_server(parser)
     _add_range(parser)
-    parser.add_argument("--limit", type=int, default=limit, help=f"at most so many lines (default: {limit})")
+    parser.add_argument(
+        "--limit", type=int, default=limit, help=f"at most so many {limited} (default: {limit})"
+    )
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

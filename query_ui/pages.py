@@ -24,6 +24,7 @@ NAVIGATION = (
 )
 PAGES = (
     ("/", "explore"),
+    ("/source", "source"),
     ("/compare", "compare"),
     ("/alerts", "alerts"),
     ("/alerts/<id>", "alert"),

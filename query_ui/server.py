@@ -179,6 +179,7 @@ def _open(data: Path, address: str) -> "Store":
 def _run(data: Path, address: str, auth: str, host: str, port: int) -> None:
     from collector.exposure import page_exposure
     from collector.query.querier import Querier
+    from collector.sources.assemble import sources_of
     from collector.tokens.book import TokenBook
     from collector.tokens.gate import Gate
     from query_ui.app import UiConfig, create_app
@@ -189,7 +190,8 @@ def _run(data: Path, address: str, auth: str, host: str, port: int) -> None:
         gate = Gate(TokenBook(data)) if auth == "tokens" else None
         if warning := page_exposure(host, gate is not None):
             log.warning("%s", warning)
-        config = UiConfig(names=known_names(host, ""), gate=gate)
+        sources = sources_of(data) if data.is_dir() else None
+        config = UiConfig(names=known_names(host, ""), gate=gate, sources=sources)
         running = serve(create_app(Querier(store), config), host, port)
         print(f"fleetprof UI: {running.url}", flush=True)
         ended = threading.Event()

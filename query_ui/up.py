@@ -18,6 +18,7 @@ from collector.config import TABLE as COLLECTOR_TABLE
 from collector.config import CollectorConfig
 from collector.exposure import page_exposure
 from collector.query.querier import Querier
+from collector.sources.assemble import open_sources
 from collector.store.interface import Store
 from collector.tokens.token import Scope
 from fleetprof.errors import UnavailableError
@@ -155,6 +156,7 @@ def _ui_config(collector: Collector, config: CollectorConfig, http: Address) -> 
         names=names,
         receivers=collector.http_receivers,
         disk=lambda: collector.disk,
+        sources=open_sources(config),
     )
 
 

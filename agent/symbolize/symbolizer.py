@@ -133,6 +133,24 @@ class Symbolizer:
         self._name_made_code(process, addrs, frames)
         return frames
 
+    def build_places(self, process: Process, addrs: U64) -> list[tuple[str, int]]:
+        """(build id, offset in its file) of each address; ("", 0) for one in no file that has a build id."""
+        places = [("", 0)] * len(addrs)
+        for mapping, rows in _by_mapping(process.mappings, addrs):
+            build_id = self._build_id(process, mapping) if mapping and is_file(mapping) else ""
+            if mapping and build_id:
+                shift = mapping.file_offset - mapping.start_addr
+                for row, addr in zip(rows.tolist(), addrs[rows].tolist(), strict=True):
+                    places[row] = (build_id, addr + shift)
+        return places
+
+    def _build_id(self, process: Process, mapping: Mapping) -> str:
+        try:
+            fd = self._files.fd(mapping)
+            return "" if fd is None else self._object(file_key(fd), FileBytes(fd), process, mapping).build_id
+        except (ElfError, OSError):
+            return ""
+
     def _in_mapping(self, process: Process, mapping: Mapping, addrs: U64) -> list[Frame]:
         """Frames by file; addresses in memory that is no file become "[jit]"."""
         offsets = addrs - np.uint64(mapping.start_addr) + np.uint64(mapping.file_offset)

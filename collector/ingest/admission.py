@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from collector.ingest.definitions import Defined, decode_definitions
 from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_packed
+from collector.ingest.places import decode_places
 from collector.ingest.refusal import Refused, malformed
 from collector.ingest.varint import BadVarint, decode_varints, signed
 from collector.ingest.window import AgentCost, Columns, Window, WindowKey
@@ -82,6 +83,7 @@ def admit(request: Any, limits: Limits, now_s: float, numbers: AgreedNumbers | N
         columns=columns,
         rows=_row_count(columns, limits),
         defined=_defined(b"".join(request.definitions), limits, sender, numbers.frames),
+        places=decode_places(b"".join(window.places), columns, limits),
     )
 
 

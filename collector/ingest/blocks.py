@@ -9,6 +9,7 @@ import numpy as np
 from collector.ingest.batch import Batch, services
 from collector.ingest.definition_blocks import frame_block, series_block, stack_block
 from collector.ingest.loss_ledger import LossKey
+from collector.ingest.places import places_block
 from collector.ingest.rollups import series_1m
 from collector.ingest.table_order import ordered_offsets, table_order
 from collector.ingest.window import Window
@@ -34,6 +35,7 @@ def make_blocks(
         blocks |= {
             "stacks": stack_block(batch, written),
             "series": series_block(batch, written),
+            "places": places_block(batch),
             "samples": _samples(batch),
             "series_1m": series_1m(batch),
         }

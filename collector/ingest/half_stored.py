@@ -9,7 +9,7 @@ Who takes over completes the windows whose samples are all there. Others, of whi
 shard only, wait until their agents push them again, since nobody acknowledged them. In both cases only what tables
 lack is inserted:
 
-- `samples`: the rows that are not there (a window has one of each series, type and stack);
+- `samples`: the rows that are not there (a window has one of each series, type and stack), and so `places`;
 - `series_1m`, which keeps sums only: what its sums lack of those of samples;
 - `losses`, which keeps sums too: those that are larger than the sum that is there.
 
@@ -37,6 +37,7 @@ CATCH_UP_S = 60.0
 """How long windows that may be stored in part wait for a replica that is away or behind."""
 
 _SAMPLE = ("ts", "service", "type", "series", "stack", "value", "captures")
+_PLACED = ("ts", "service", "type", "series", "func", "build_id", "offset", "value")
 _MINUTE = ("ts", "service", "type", "series")
 _LOSS = ("ts", "host", "origin", "reason")
 _KEY = ("agent_id", "run_id", "sequence")
@@ -49,6 +50,10 @@ _ROWS_THERE = f"""
 SELECT toUInt32(ts) AS at, service, type, series, stack, value, captures, count() AS n FROM samples
 {_WHERE} GROUP BY ts, service, type, series, stack, value, captures
 """  # noqa: S608 (own text)
+_PLACES_THERE = f"""
+SELECT toUInt32(ts) AS at, service, type, series, func, build_id, offset, value, count() AS n FROM places
+{_WHERE} GROUP BY ts, service, type, series, func, build_id, offset, value
+"""  # noqa: S608
 _SUMS_THERE = {
     table: f"""
 SELECT toUInt32(toStartOfMinute(ts)) AS at, service, type, series, sum(value) AS v, sum(captures) AS c FROM {table}
@@ -191,8 +196,10 @@ class HalfStored:
         samples = self._table(blocks, "samples")
         if not samples.num_rows:
             return blocks
-        missing = self._missing_samples(samples)
+        missing = self._missing_rows(samples, _SAMPLE, _ROWS_THERE)
+        places = self._missing_rows(self._table(blocks, "places"), _PLACED, _PLACES_THERE)
         return blocks | {
+            "places": _columns(places),
             "samples": _columns(missing),
             "series_1m": self._missing_minutes(samples, missing),
             "losses": _columns(self._missing_losses(self._table(blocks, "losses"))),
@@ -201,16 +208,18 @@ class HalfStored:
     def _table(self, blocks: Blocks, name: str) -> pa.Table:
         return to_table(blocks[name], self._store.schema(name))
 
-    def _missing_samples(self, samples: pa.Table) -> pa.Table:
+    def _missing_rows(self, table: pa.Table, names: Sequence[str], there_sql: str) -> pa.Table:
         """The rows that are not there; of rows alike as many as are missing."""
-        there = Counter({row[:-1]: row[-1] for row in self._ask(_ROWS_THERE, samples)})
+        if not table.num_rows:
+            return table
+        there = Counter({row[:-1]: row[-1] for row in self._ask(there_sql, table)})
         missing = []
-        for place, row in enumerate(_rows(samples, _SAMPLE)):
+        for place, row in enumerate(_rows(table, names)):
             if there[row] > 0:
                 there[row] -= 1
             else:
                 missing.append(place)
-        return samples.take(pa.array(missing, pa.int64()))
+        return table.take(pa.array(missing, pa.int64()))
 
     def _missing_minutes(self, samples: pa.Table, missing: pa.Table) -> dict[str, Any]:
         """What series_1m lacks once the missing samples are there, for the series and minutes of `samples`."""

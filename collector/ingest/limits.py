@@ -14,6 +14,7 @@ class Limits:
     rows: int = 1_000_000
     series: int = 100_000
     stacks: int = 500_000
+    places: int = 100_000
     frames: int = 500_000
     depth: int = 1024
     string_bytes: int = 64 << 10

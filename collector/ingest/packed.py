@@ -25,16 +25,17 @@ _NUMBERS = {
 
 
 def _packed_contract() -> Any:
-    """The class of PushRequest in which columns, and the definitions, are bytes."""
+    """The class of PushRequest in which columns, and the definitions and places, are bytes."""
     file = descriptor_pb2.FileDescriptorProto()
     ingest_pb2.DESCRIPTOR.CopyToProto(file)
     own = f".{file.package}."
+    opaque = {f"{own}Definitions", f"{own}Places"}
     file.name, file.package = "fleetprof/packed_ingest.proto", "fleetprof.packed"
     file.ClearField("service")
     for message in file.message_type:
         for field in message.field:
             column = field.label == _Field.LABEL_REPEATED and field.type in _NUMBERS
-            if (column and message.name in _PACKED) or field.type_name == f"{own}Definitions":
+            if (column and message.name in _PACKED) or field.type_name in opaque:
                 field.type, field.label = _Field.TYPE_BYTES, _Field.LABEL_REPEATED
                 field.ClearField("type_name")
             if field.type_name:

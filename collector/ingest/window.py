@@ -1,13 +1,16 @@
 """A window that was admitted: what names and surrounds it is checked, its columns are still encoded."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from collector.ingest.definitions import Defined
 from fleetprof.losses import DropReason
+
+if TYPE_CHECKING:
+    from collector.ingest.places import Places
 
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -70,3 +73,5 @@ class Window:
     """How many sample rows the columns hold."""
     defined: Defined | None
     """What came with it that the collector may not know."""
+    places: "Places | None" = None
+    """Where inside functions CPU time was spent, of agents that say it."""

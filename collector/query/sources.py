@@ -87,7 +87,7 @@ def segment_condition(query: Query, segment: Segment, binds: Binds) -> str:
         f"type IN {binds.add(tuple(kind.label for kind in query.selection.types))}",
         time_condition(segment.range, binds),
     ]
-    direct = {"service"} if segment.table in ("samples", "series_1m") else ROLLED_UP_LABELS
+    direct = {"service"} if segment.table in ("samples", "series_1m", "places") else ROLLED_UP_LABELS
     parts += [match_sql(m, m.label, binds) for m in query.matchers if m.label in direct]
     if any(matcher.label not in direct for matcher in query.matchers):
         parts.append(f"series GLOBAL IN (SELECT series {series_sql(query.matchers, query.range, binds)})")

@@ -6,16 +6,22 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from collector.query.querier import Querier
+from collector.sources.listing import Sources
 from query_ui.api.openapi import PREFIX, document
 from query_ui.api.parameters import Given
 from query_ui.api.routes import ROUTES, Answer, Api, Download, Route
 from query_ui.api.status import DiskOf
 
 
-def create_api(querier: Querier, now: Callable[[], float], disk: DiskOf = lambda: None) -> Blueprint:
+def create_api(
+    querier: Querier,
+    now: Callable[[], float],
+    disk: DiskOf = lambda: None,
+    sources: Sources | None = None,
+) -> Blueprint:
     """The API as a blueprint; `now` gives Unix seconds."""
     blueprint = Blueprint("api", __name__, url_prefix=PREFIX)
-    api = Api(querier, disk)
+    api = Api(querier, disk, sources)
     for route in ROUTES:
         blueprint.add_url_rule(route.rule, endpoint=route.path, view_func=_view(route, api, now))
     blueprint.add_url_rule("/openapi.json", endpoint="openapi", view_func=lambda: json_response(document()))

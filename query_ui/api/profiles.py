@@ -3,7 +3,7 @@
 from collector.query.flame import build_flame, to_wire
 from collector.query.model import Completeness, Json, Profile, Query, TimeRange, TopRow
 from collector.query.querier import Querier
-from fleetprof.frames import FrameKind
+from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
 
 
@@ -58,13 +58,15 @@ def top_json(querier: Querier, query: Query, limit: int, sort: str) -> Json:
 
 
 def _row_json(row: TopRow) -> Json:
-    frame = row.frame
+    return {**frame_json(row.frame), "self": row.self_value, "total": row.total_value}
+
+
+def frame_json(frame: Frame) -> Json:
+    """What a frame is, for people."""
     is_label = frame.kind is FrameKind.LABEL
     return {
         "name": frame.name,
         "kind": frame.kind.name.lower() if frame.function or is_label else "unknown",
         "mapping": frame.mapping,
         "location": f"{frame.file}:{frame.line}" if frame.file and frame.line else frame.file,
-        "self": row.self_value,
-        "total": row.total_value,
     }

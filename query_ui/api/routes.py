@@ -12,6 +12,7 @@ from collector.query.model import Json, Profile, Query
 from collector.query.querier import Querier
 from collector.query.selector import parse_selector
 from collector.releases.releases import Releases
+from collector.sources.listing import Sources
 from fleetprof.errors import InputError
 from fleetprof.series import LABEL_NAME
 from query_ui.api import parameters as p
@@ -25,6 +26,7 @@ from query_ui.api.parameters import Given, Parameter
 from query_ui.api.profiles import completeness_json, profile_json, range_json, top_json
 from query_ui.api.recent import RecentAnswers
 from query_ui.api.releases import releases_json
+from query_ui.api.sources import BUILD, FUNCTION, MAPPING, SOURCE, source_json
 from query_ui.api.status import STATUS, DiskOf, status_json
 
 GROUP_BY = Parameter("group_by", "Label whose values become lines of their own.", {"type": "string"})
@@ -46,9 +48,9 @@ Answer = Json | Download
 class Api:
     """What the routes need: a querier and the profiles kept from its last answers."""
 
-    def __init__(self, querier: Querier, disk: DiskOf = lambda: None) -> None:
+    def __init__(self, querier: Querier, disk: DiskOf = lambda: None, sources: Sources | None = None) -> None:
         self.querier = querier
-        self._disk = disk
+        self._disk, self._sources = disk, sources
         self.profiles = RecentAnswers(querier.profile)
         self.differences = RecentAnswers(self._compare)
 
@@ -83,6 +85,10 @@ class Api:
     def top(self, given: Given) -> Answer:
         """The functions with the most time."""
         return top_json(self.querier, given.query, given.get("limit"), given.get("sort"))
+
+    def source(self, given: Given) -> Answer:
+        """A function by line of source."""
+        return source_json(self._sources, self.querier, given)
 
     def series(self, given: Given) -> Answer:
         """Values over time."""
@@ -232,6 +238,13 @@ ROUTES = (
                 "self",
             ),
         ),
+    ),
+    Route(
+        "/source",
+        "A function by line of source",
+        Api.source,
+        SOURCE,
+        (FUNCTION, MAPPING, BUILD, *_ASK),
     ),
     Route(
         "/series",

@@ -121,7 +121,7 @@ class PushRequest(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., agent_id: _Optional[str] = ..., run_id: _Optional[int] = ..., sequence: _Optional[int] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., definitions: _Optional[_Union[Definitions, _Mapping]] = ...) -> None: ...
 
 class Window(_message.Message):
-    __slots__ = ("start_unix_ns", "covered_ns", "host", "cpu_count", "cpu_exact", "period_ns", "stack_ids", "series_ids", "samples", "losses", "cost", "stack_numbers", "first_stack_number", "stack_check")
+    __slots__ = ("start_unix_ns", "covered_ns", "host", "cpu_count", "cpu_exact", "period_ns", "stack_ids", "series_ids", "samples", "losses", "cost", "stack_numbers", "first_stack_number", "stack_check", "places")
     START_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
     COVERED_NS_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +136,7 @@ class Window(_message.Message):
     STACK_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     FIRST_STACK_NUMBER_FIELD_NUMBER: _ClassVar[int]
     STACK_CHECK_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
     start_unix_ns: int
     covered_ns: int
     host: str
@@ -150,7 +151,24 @@ class Window(_message.Message):
     stack_numbers: _containers.RepeatedScalarFieldContainer[int]
     first_stack_number: int
     stack_check: int
-    def __init__(self, start_unix_ns: _Optional[int] = ..., covered_ns: _Optional[int] = ..., host: _Optional[str] = ..., cpu_count: _Optional[int] = ..., cpu_exact: bool = ..., period_ns: _Optional[int] = ..., stack_ids: _Optional[_Iterable[int]] = ..., series_ids: _Optional[_Iterable[int]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., cost: _Optional[_Union[AgentCost, _Mapping]] = ..., stack_numbers: _Optional[_Iterable[int]] = ..., first_stack_number: _Optional[int] = ..., stack_check: _Optional[int] = ...) -> None: ...
+    places: Places
+    def __init__(self, start_unix_ns: _Optional[int] = ..., covered_ns: _Optional[int] = ..., host: _Optional[str] = ..., cpu_count: _Optional[int] = ..., cpu_exact: bool = ..., period_ns: _Optional[int] = ..., stack_ids: _Optional[_Iterable[int]] = ..., series_ids: _Optional[_Iterable[int]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., cost: _Optional[_Union[AgentCost, _Mapping]] = ..., stack_numbers: _Optional[_Iterable[int]] = ..., first_stack_number: _Optional[int] = ..., stack_check: _Optional[int] = ..., places: _Optional[_Union[Places, _Mapping]] = ...) -> None: ...
+
+class Places(_message.Message):
+    __slots__ = ("build_ids", "series", "stack_steps", "build", "offset_steps", "value")
+    BUILD_IDS_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    STACK_STEPS_FIELD_NUMBER: _ClassVar[int]
+    BUILD_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_STEPS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    build_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    series: _containers.RepeatedScalarFieldContainer[int]
+    stack_steps: _containers.RepeatedScalarFieldContainer[int]
+    build: _containers.RepeatedScalarFieldContainer[int]
+    offset_steps: _containers.RepeatedScalarFieldContainer[int]
+    value: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, build_ids: _Optional[_Iterable[bytes]] = ..., series: _Optional[_Iterable[int]] = ..., stack_steps: _Optional[_Iterable[int]] = ..., build: _Optional[_Iterable[int]] = ..., offset_steps: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Samples(_message.Message):
     __slots__ = ("series", "stack", "type", "value", "captures", "offset_count", "offsets", "stack_steps")

@@ -14,6 +14,7 @@ import {RangeMenu} from './range_menu.js';
 import {SelectorInput} from './selector.js';
 import {SeriesChart} from './series_chart.js';
 import {copyLink} from './share.js';
+import {sourceAddress} from './source/address.js';
 import {current, onChange, update} from './state.js';
 import {showEmpty, showFailure, showProfile} from './states.js';
 import {toggleTheme} from './theme.js';
@@ -260,6 +261,10 @@ function focusGraph(event) {
 }
 
 panel.compare = (name) => compareWithBefore(asked.from, asked.to, name);
+panel.source = (name, mapping) => {
+  const {query, from, to} = current();
+  location.assign(sourceAddress({query, from, to, function: name, mapping}));
+};
 startControls();
 startKeys();
 onChange(show);

@@ -3,6 +3,7 @@
 /** What each page keeps in its URL, with the defaults that are left out there. */
 const PAGES = {
   explore: {query: '', type: 'cpu', from: 'now-15m', to: 'now', group_by: '', view: 'both', root: '', frame: '', search: '', sort: '-self'},
+  source: {query: '', from: 'now-15m', to: 'now', function: '', mapping: '', build: '', line: ''},
   compare: {
     a_query: '', a_from: 'now-1h', a_to: 'now', b_query: '', b_from: 'now-1h', b_to: 'now', type: 'cpu', unit: 'share', of: 'self',
     view: 'diff', width: 'both', root: '', frame: '', focus: '', search: '', sort: '-change', noise: '',

@@ -21,6 +21,8 @@ export class FlamePanel {
   graph = new FlameGraph(byId('flame'));
   /** @type {((name: string) => void)|null} what comparing means for a function; null where it means nothing */
   compare = null;
+  /** @type {((name: string, mapping: string) => void)|null} opens the source of a function; null where there is none */
+  source = null;
   #tooltip = new Tooltip();
   #latest = new Latest();
   #whole = null; // the tree of the whole selection
@@ -184,8 +186,17 @@ export class FlamePanel {
       zoom: () => this.zoom(node),
       search: () => update({search: name}),
       compare: this.compare && (() => this.compare(name)),
+      source: this.#sourceOf(tree, node),
       copy: () => navigator.clipboard?.writeText(name).then(() => toast('Name copied.')),
     });
+  }
+
+  /** What opens a frame's source: of named code only. */
+  #sourceOf({frames, frame}, node) {
+    const {name, mapping, kind} = frames;
+    const of = frame[node];
+    const isCode = !['label', 'pruned', 'unknown'].includes(kind[of]);
+    return this.source && isCode ? () => this.source(name[of], mapping[of]) : null;
   }
 
   #hover(node, event) {

@@ -1,0 +1,1 @@
+"""Values by line of source, and the source text they stand beside."""
