@@ -74,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     backup = commands.add_parser("backup", help="Write all that is kept to a folder, also while it runs.")
     backup.add_argument("folder", metavar="FOLDER", type=Path, help="A new folder to write the backup to.")
+    how = backup.add_mutually_exclusive_group()
+    how.add_argument("--since", metavar="BACKUP", type=Path,
+                     help="An earlier backup: what has not changed is taken from there.")  # fmt: skip
+    how.add_argument("--verify", action="store_true", help="Only check the backup in FOLDER.")
     backup.set_defaults(command=_backup)
     restore = commands.add_parser("restore", help="Fill an empty store from a backup.")
     restore.add_argument("folder", metavar="FOLDER", type=Path, help="A backup's folder.")
@@ -228,9 +232,11 @@ def _finish_journal(store: Store, config: CollectorConfig) -> None:
 
 
 def _backup(options: argparse.Namespace, config: CollectorConfig) -> int:
-    from collector.keeping.commands import run_backup  # what reads and writes Parquet takes long to load
+    from collector.keeping.commands import run_backup, run_verify  # what reads Parquet takes long to load
 
-    return run_backup(options.folder, config)
+    if options.verify:
+        return run_verify(options.folder)
+    return run_backup(options.folder, config, options.since)
 
 
 def _restore(options: argparse.Namespace, config: CollectorConfig) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -25,6 +25,7 @@ from collector.keeping.backup_pieces import BackupPieces
 from collector.keeping.control import ControlServer
 from collector.keeping.disk_guard import DiskGuard, DiskStatus
 from collector.keeping.disk_metrics import DiskMetrics
+from collector.keeping.half_restored import refuse_half_restored
 from collector.metrics import MetricsServer, PartsMetrics, PushMetrics, process_metrics
 from collector.pipeline import Pipeline, nothing
 from collector.receivers.http import HttpReceivers
@@ -60,6 +61,7 @@ class Collector:
         `ui_url`: where links in alerts lead, unless the configuration says it. `stopping` ends the wait of a
         standby for the store.
         """
+        refuse_half_restored(config.data)
         self.config = config
         self.certificates = ServerCertificates(config.tls()) if config.tls().on else None
         self._folder = FolderLock(config.data, config.standby, stopping) if config.store else None
@@ -186,10 +188,10 @@ class Collector:
         if self.alerts:
             self.alerts.start()
 
-    def _hold(self) -> BackupPieces:
-        """What a backup of now is made of."""
+    def _hold(self, have: Collection[str]) -> BackupPieces:
+        """What a backup of now is made of, where an earlier one has `have`."""
         assert self._committer
-        return self._committer.at_rest(lambda: BackupPieces(self.store, self.config.data))
+        return self._committer.at_rest(lambda: BackupPieces(self.store, self.config.data, have))
 
     def _serve_metrics(self, registry: AgentRegistry) -> MetricsServer | None:
         assert self._committer

@@ -5,27 +5,21 @@ with its samples, its sums and the row by which it is recognised when it comes a
 journal is needed then, and nothing of it is in a backup.
 """
 
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 
-from collector.alerts.database import FILE as ALERTS
+from collector.keeping.kept_files import Group, kept_files
 from collector.store.columns import to_ipc
 from collector.store.errors import StoreError
 from collector.store.interface import Store
 from collector.store.migrate import newest_applied, tables
 from collector.store.snapshot import Snapshot, SnapshotPart
-from collector.tokens.book import FILE as TOKENS
 from fleetprof import __version__
-from fleetprof.errors import UnavailableError
 from fleetprof.v1 import control_pb2 as pb
-
-FILES = (ALERTS, TOKENS)
-"""SQLite files of the data folder that a backup holds."""
 
 _ROWS_BYTES = 32 << 20
 _ROWS = 500_000
@@ -36,32 +30,60 @@ _CONTENT_BYTES = 1 << 20
 class BackupPieces:
     """A backup's content. Made while nobody writes; then read once, and closed."""
 
-    def __init__(self, store: Store, data: Path) -> None:
-        """Hold on to what `store` and the files in `data` have now; raises StoreError, UnavailableError."""
+    def __init__(self, store: Store, data: Path, have: Collection[str] = ()) -> None:
+        """Hold on to what `store` and the files in `data` have now; raises StoreError, UnavailableError.
+
+        `have`: fingerprints of what need not be read, since an earlier backup has it.
+        """
+        self._have = frozenset(have)
         self._head = pb.BackupHead(
             schema=newest_applied(store), fleetprof_version=__version__, made_unix_s=int(time.time())
         )
-        self._files = {name: _copy(data / name) for name in FILES if (data / name).exists()}
-        self._snapshot = Snapshot(store, tables())
+        # Before the tables: a debug file that says that its frames are named must find those names in them.
+        self._files = kept_files(data)
+        self._snapshot = Snapshot(store, tables(), self._head.schema, self._have)
 
     def __iter__(self) -> Iterator[pb.BackupPiece]:
-        """The pieces in their order; raises StoreError."""
+        """The pieces in their order; raises StoreError, UnavailableError."""
         yield pb.BackupPiece(head=self._head)
         for part in self._snapshot.parts:
+            unchanged = part.fingerprint in self._have
             yield pb.BackupPiece(
-                part=pb.BackupPart(table=part.table, partition=part.partition, rows=part.rows)
+                part=pb.BackupPart(
+                    table=part.table,
+                    partition=part.partition,
+                    rows=part.rows,
+                    fingerprint=part.fingerprint,
+                    unchanged=unchanged,
+                )
             )
-            for rows in _gathered(part):
+            for rows in () if unchanged else _gathered(part):
                 yield pb.BackupPiece(rows=to_ipc(rows))
-        for name, content in self._files.items():
-            yield pb.BackupPiece(file=pb.BackupFile(name=name))
-            for start in range(0, len(content), _CONTENT_BYTES):
-                yield pb.BackupPiece(content=content[start : start + _CONTENT_BYTES])
+        for group in self._files:
+            yield from self._all_or_none(group)
         yield pb.BackupPiece(end=pb.BackupEnd())
 
     def close(self) -> None:
         """Let go of the snapshot; raises StoreError."""
         self._snapshot.drop()
+
+    def _all_or_none(self, group: Group) -> Iterator[pb.BackupPiece]:
+        for file in group:
+            opened = file.open()
+            if opened is None:
+                return  # removed since, as it might have been before
+            unchanged = bool(file.fingerprint) and file.fingerprint in self._have
+            with opened:
+                yield pb.BackupPiece(
+                    file=pb.BackupFile(
+                        name=file.name,
+                        modified_unix_ns=file.modified_ns,
+                        fingerprint=file.fingerprint,
+                        unchanged=unchanged,
+                    )
+                )
+                for content in () if unchanged else iter(partial(opened.read, _CONTENT_BYTES), b""):
+                    yield pb.BackupPiece(content=content)
 
 
 def _gathered(part: SnapshotPart) -> Iterator[pa.Table]:
@@ -80,22 +102,3 @@ def _gathered(part: SnapshotPart) -> Iterator[pa.Table]:
         )
     if rows:
         yield pa.concat_tables(waiting)
-
-
-def _copy(path: Path) -> bytes:
-    """The content of an SQLite file as of one moment, while others write to it (SQLite's backup API)."""
-    try:
-        source = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=10)
-        try:
-            copy = sqlite3.connect(":memory:")
-            try:
-                source.backup(copy)
-                return copy.serialize()
-            finally:
-                copy.close()
-        finally:
-            source.close()
-    except sqlite3.Error as error:
-        raise UnavailableError(
-            f"Cannot read {path}: {error}.", "It must belong to the collector's user."
-        ) from error

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +26,14 @@ SOCKET = "control.sock"
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
+Hold = Callable[[Collection[str]], BackupPieces]
+"""Fingerprints of what an earlier backup has → a backup's content as of now."""
+
+
 class ControlServer:
     """Answers until `stop`."""
 
-    def __init__(self, data: Path, hold: Callable[[], BackupPieces]) -> None:
+    def __init__(self, data: Path, hold: Hold) -> None:
         """Listen on the socket in `data`. `hold` makes a backup's content, while nothing is stored.
 
         Without it the collector works; so what is in the way is logged only.
@@ -73,10 +77,10 @@ class RunningCollector:
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = rpc.ControlServiceStub(channel)  # type: ignore[no-untyped-call]
 
-    def backup(self) -> Iterator[pb.BackupPiece]:
-        """The pieces of a backup; raises UnavailableError."""
+    def backup(self, have: Collection[str] = ()) -> Iterator[pb.BackupPiece]:
+        """The pieces of a backup, but for those with these fingerprints; raises UnavailableError."""
         try:
-            yield from self._stub.Backup(pb.BackupRequest())
+            yield from self._stub.Backup(pb.BackupRequest(have=have))
         except grpc.RpcError as error:
             raise UnavailableError(
                 f"The collector gave the backup up: {error.details()}", "Try again."
@@ -84,7 +88,7 @@ class RunningCollector:
 
 
 class _Control(rpc.ControlServiceServicer):
-    def __init__(self, hold: Callable[[], BackupPieces]) -> None:
+    def __init__(self, hold: Hold) -> None:
         self._hold = hold
         self._one = threading.Lock()
 
@@ -93,7 +97,7 @@ class _Control(rpc.ControlServiceServicer):
         if not self._one.acquire(blocking=False):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "another backup is being made.")
         try:
-            pieces = self._hold()
+            pieces = self._hold(request.have)
             try:
                 yield from pieces
             finally:

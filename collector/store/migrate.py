@@ -7,6 +7,7 @@ after a crash half way the file is run again from its start. A file once release
 import hashlib
 import re
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from fleetprof.errors import UnavailableError
 FOLDER = Path(__file__).parent / "migrations"
 
 _CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
+RECORD_TABLE = "migrations"
+FILLING = 0
+"""The number of no migration, recorded before `fill_new` does anything: alone, it says that it did not end."""
 _RECORD = """CREATE TABLE IF NOT EXISTS migrations (
     number UInt32,
     name String,
@@ -101,11 +105,13 @@ def migrate(store: Store, folder: Path = FOLDER) -> list[str]:
 def fill_new(store: Store, schema: int, fill: Callable[[], None], folder: Path = FOLDER) -> None:
     """Give a store without tables those of `schema`, `fill` them, and bring them to this program's schema.
 
-    Migrations are recorded when all is done: until then, a store with rows is known as one that `fill` left
-    half-filled, and `migrate` refuses it. Raises UnavailableError for a schema that is newer than this program.
+    Migrations are recorded when all is done: until then, the store is known as half-filled (half_filled.py), and
+    `migrate` refuses it. Raises UnavailableError for a schema that is newer than this program.
     """
     migrations = read_migrations(folder)
     _check(migrations, {schema: ""} if schema > len(migrations) else {})
+    if FILLING not in applied(store):
+        _record(store, Migration(FILLING, "filled from a backup", ""))
     for migration in migrations[:schema]:
         _apply(store, migration)
     fill()
@@ -117,36 +123,36 @@ def fill_new(store: Store, schema: int, fill: Callable[[], None], folder: Path =
 
 def newest_applied(store: Store) -> int:
     """The number of the newest migration that the store has; 0 for none."""
-    return max(_applied(store), default=0)
+    return max(applied(store), default=0)
 
 
 def _missing(store: Store, folder: Path) -> list[Migration]:
     migrations = read_migrations(folder)
-    applied = _applied(store)
-    if not applied and store.partitions(list(PARTITIONED)):
+    known = applied(store)
+    if set(known) == {FILLING} or (not known and store.partitions(list(PARTITIONED))):
         raise UnavailableError(
             "The store is half-filled: a restore was interrupted.",
-            "Remove what is there (the data folder, or the database), and restore again.",
+            "Start it again, it begins anew: fleetprof-collector restore FOLDER",
         )
-    _check(migrations, applied)
-    return [migration for migration in migrations if migration.number not in applied]
+    _check(migrations, known)
+    return [migration for migration in migrations if migration.number not in known]
 
 
 def _title(migration: Migration) -> str:
     return f"{migration.number:04}_{migration.name}"
 
 
-def _applied(store: Store) -> dict[int, str]:
-    """Number → checksum of the migrations that the store has seen."""
-    exists = store.query(("EXISTS TABLE migrations", {}))
+def applied(store: Store) -> dict[int, str]:
+    """Number → checksum of the migrations that the store has seen, and FILLING; raises StoreError."""
+    exists = store.query((f"EXISTS TABLE {RECORD_TABLE}", {}))
     if not next(iter(exists.values()))[0]:
         return {}
-    rows = store.query(("SELECT number, checksum FROM migrations ORDER BY number", {}))
+    rows = store.query((f"SELECT number, checksum FROM {RECORD_TABLE} ORDER BY number", {}))  # noqa: S608 (own name)
     return dict(zip(rows["number"].tolist(), rows["checksum"].tolist(), strict=True))
 
 
-def _check(migrations: list[Migration], applied: dict[int, str]) -> None:
-    newest = max(applied, default=0)
+def _check(migrations: list[Migration], known: dict[int, str]) -> None:
+    newest = max(known, default=0)
     if newest > len(migrations):
         raise UnavailableError(
             f"The data was written by a newer fleetprof: its schema is {newest}, this program's is "
@@ -154,7 +160,7 @@ def _check(migrations: list[Migration], applied: dict[int, str]) -> None:
             "Install the newer fleetprof again, or use another data folder.",
         )
     for migration in migrations:
-        if applied.get(migration.number, migration.checksum) != migration.checksum:
+        if known.get(migration.number, migration.checksum) != migration.checksum:
             raise UnavailableError(
                 f"Migration {_title(migration)} has changed since this data saw it.",
                 "Install an unmodified fleetprof.",
@@ -176,4 +182,4 @@ def _record(store: Store, migration: Migration) -> None:
         "checksum": [migration.checksum],
         "applied_at": [int(time.time())],
     }
-    store.insert("migrations", record, "")
+    store.insert(RECORD_TABLE, record, uuid.uuid4().hex)

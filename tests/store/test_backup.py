@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ import grpc
 import pytest
 
 from collector.cli import main
-from collector.keeping.backup_folder import read_manifest, write_backup
+from collector.debuginfo.files import DEBUG, FOLDER, DebugFiles
+from collector.debuginfo.segments import Segment
+from collector.debuginfo.workers import Inspection
+from collector.keeping.backup_folder import read_manifest
 from collector.keeping.backup_pieces import BackupPieces
+from collector.keeping.backup_writing import Earlier, write_backup
 from collector.keeping.restore import check_backup, refuse_over_data, restore
 from collector.store.consistency import differences
-from collector.store.errors import StoreError
 from collector.store.migrate import migrate
 from collector.store.open import open_store
 from collector.tokens.book import TokenBook
@@ -160,19 +164,30 @@ def test_backup_of_a_running_collector_and_restore_into_the_other_kind(
     old, new, backup = tmp_path / "old", tmp_path / "new", tmp_path / "backup"
     with book_of(old) as book:
         book.create("ann", [Scope.READ])
+    debug = keep_with_holes(old / FOLDER)
     with running(old, *arguments(old, stores[0])[2:]) as (process, address):
         with streaming(address) as stream:
-            stream.wait_for(4)
+            stream.wait_for(2)
+            first = run("backup", tmp_path / "first", *arguments(old, stores[0]))
+            assert (first.returncode, first.stdout[:6]) == (0, "Wrote "), first.stderr
+            stream.wait_for(stream.acknowledged + 2)
             before = stream.acknowledged
-            made = run("backup", backup, *arguments(old, stores[0]))
+            made = run("backup", backup, "--since", tmp_path / "first", *arguments(old, stores[0]))
             after = stream.acknowledged + 1
             assert (made.returncode, made.stdout[:6]) == (0, "Wrote "), made.stderr
             stream.wait_for(after + 2)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert look_into(old, stores[0], left=TABLES) == {"left": [], "differences": []}
+    shutil.rmtree(tmp_path / "first")  # what did not change since is in the second one, too
     restored = run("restore", backup, *arguments(new, stores[1]))
     assert (restored.returncode, restored.stdout[:9]) == (0, "Restored "), restored.stderr
+    again = new / FOLDER / debug.name
+    assert again.read_bytes() == debug.read_bytes()
+    assert again.stat().st_blocks * 512 < again.stat().st_size / 2
+    (about,) = (new / FOLDER).glob("*.json")
+    assert about.read_bytes() == (old / FOLDER / about.name).read_bytes()
+    assert about.stat().st_mtime_ns == (old / FOLDER / about.name).stat().st_mtime_ns
     with book_of(new) as book:
         assert [token.name for token in book.all()] == ["ann"]
     assert (new / "tokens.sqlite3").stat().st_mode & 0o777 == 0o600
@@ -183,6 +198,19 @@ def test_backup_of_a_running_collector_and_restore_into_the_other_kind(
         assert stream.push(address, last + 1) == ACCEPTED
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def keep_with_holes(folder: Path) -> Path:
+    """Keep a debug file most of which is a hole; where it is."""
+    files = DebugFiles(folder, 1 << 30)
+    with files.incoming() as incoming:
+        incoming.write(os.urandom(100_000))
+        incoming.seek(4 << 20, os.SEEK_CUR)
+        incoming.write(os.urandom(1000))
+        incoming.truncate(incoming.tell() + (1 << 20))
+        found = Inspection("cd" * 20, True, True, [Segment(0, 100, 0)], 0)
+        kept = files.keep(incoming, found, "holes.debug").file
+    return folder / f"{kept.build_id}.{kept.version}.{DEBUG}"
 
 
 def expect_whole_windows(found: dict[str, list[list[str]]]) -> int:
@@ -275,6 +303,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
     else:
         facts["files"][0]["path"] = "../../etc/passwd"
         manifest.write_text(json.dumps(facts))
+    assert main(["backup", str(small_backup), "--verify"]) in (1, 2) or damage == "newer"
     fresh = database.replace("/test_", "/test_fresh_")
     with pytest.raises((InputError, UnavailableError)) as refused:
         restore_into(fresh, tmp_path / "data", small_backup)
@@ -287,26 +316,28 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
     store.close()
 
 
-def test_an_interrupted_restore_is_not_taken_for_data(
-    small_backup: Path, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_backup_takes_what_has_not_changed_from_an_earlier_one(
+    small_backup: Path, database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fresh = database.replace("/test_", "/test_half_")
-    store = open_store(fresh)
-    insert, calls = store.insert, []
-
-    def insert_once(table: str, block: Any, token: str) -> None:
-        calls.append(table)
-        if len(calls) > 1:
-            raise StoreError(0, "killed")
-        insert(table, block, token)
-
-    monkeypatch.setattr(store, "insert", insert_once)
-    with pytest.raises(StoreError, match="killed"):
-        restore(store, tmp_path, small_backup, check_backup(small_backup))
-    assert calls == ["series_1m", "frames"]
-    with pytest.raises(UnavailableError, match="a restore was interrupted"):
-        migrate(store)
+    """The two share those files on disk, and every file that changed is anew in the second one."""
+    store = open_store(database)
+    columns = {"service": ["s"], "type": ["cpu"], "series": [1], "value": [1], "captures": [1]}
+    store.insert("series_1m", {"ts": [recent_window_s() - 86400], **columns}, "another day")
+    earlier = Earlier(small_backup, check_backup(small_backup))
+    second = tmp_path / "second"
+    second.mkdir()
+    pieces = BackupPieces(store, tmp_path, earlier.by_fingerprint())
+    manifest = write_backup(second, pieces, earlier)
+    pieces.close()
     store.close()
+    inodes = {path.stat().st_ino for path in small_backup.rglob("*.parquet")}
+    shared = {file.path for file in manifest.files if (second / file.path).stat().st_ino in inodes}
+    changed = {file.table for file in manifest.files if file.path not in shared}
+    assert changed == {"series_1m"}
+    assert len(shared) == len(manifest.files) - 1
+    assert main(["backup", str(second), "--verify"]) == 0
+    assert "is whole: " in capsys.readouterr().out
+    restore_into(database.replace("/test_", "/test_since_"), tmp_path / "data", second)
 
 
 def test_what_cannot_be_backed_up_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,10 +55,10 @@ def test_one_backup_at_a_time_through_a_socket_with_a_long_path(database: str, t
     migrate(store)
     asked, go_on = threading.Event(), threading.Event()
 
-    def hold() -> BackupPieces:
+    def hold(have: Collection[str]) -> BackupPieces:
         asked.set()
         assert go_on.wait(60)
-        return BackupPieces(store, data)
+        return BackupPieces(store, data, have)
 
     server = ControlServer(data, hold)
     assert (data / SOCKET).stat().st_mode & 0o777 == 0o600

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66leetprof/v1/control.proto\x12\x0c\x66leetprof.v1\"\x0f\n\rBackupRequest\"\xdf\x01\n\x0b\x42\x61\x63kupPiece\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x18.fleetprof.v1.BackupHeadH\x00\x12(\n\x04part\x18\x02 \x01(\x0b\x32\x18.fleetprof.v1.BackupPartH\x00\x12\x0e\n\x04rows\x18\x03 \x01(\x0cH\x00\x12(\n\x04\x66ile\x18\x04 \x01(\x0b\x32\x18.fleetprof.v1.BackupFileH\x00\x12\x11\n\x07\x63ontent\x18\x05 \x01(\x0cH\x00\x12&\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x17.fleetprof.v1.BackupEndH\x00\x42\x07\n\x05piece\"L\n\nBackupHead\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\x19\n\x11\x66leetprof_version\x18\x02 \x01(\t\x12\x13\n\x0bmade_unix_s\x18\x03 \x01(\x03\"<\n\nBackupPart\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\"\x1a\n\nBackupFile\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x0b\n\tBackupEnd2T\n\x0e\x43ontrolService\x12\x42\n\x06\x42\x61\x63kup\x12\x1b.fleetprof.v1.BackupRequest\x1a\x19.fleetprof.v1.BackupPiece0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66leetprof/v1/control.proto\x12\x0c\x66leetprof.v1\"\x1d\n\rBackupRequest\x12\x0c\n\x04have\x18\x01 \x03(\t\"\xdf\x01\n\x0b\x42\x61\x63kupPiece\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x18.fleetprof.v1.BackupHeadH\x00\x12(\n\x04part\x18\x02 \x01(\x0b\x32\x18.fleetprof.v1.BackupPartH\x00\x12\x0e\n\x04rows\x18\x03 \x01(\x0cH\x00\x12(\n\x04\x66ile\x18\x04 \x01(\x0b\x32\x18.fleetprof.v1.BackupFileH\x00\x12\x11\n\x07\x63ontent\x18\x05 \x01(\x0cH\x00\x12&\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x17.fleetprof.v1.BackupEndH\x00\x42\x07\n\x05piece\"L\n\nBackupHead\x12\x0e\n\x06schema\x18\x01 \x01(\r\x12\x19\n\x11\x66leetprof_version\x18\x02 \x01(\t\x12\x13\n\x0bmade_unix_s\x18\x03 \x01(\x03\"d\n\nBackupPart\x12\r\n\x05table\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x04\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x11\n\tunchanged\x18\x05 \x01(\x08\"\\\n\nBackupFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x10modified_unix_ns\x18\x02 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x11\n\tunchanged\x18\x04 \x01(\x08\"\x0b\n\tBackupEnd2T\n\x0e\x43ontrolService\x12\x42\n\x06\x42\x61\x63kup\x12\x1b.fleetprof.v1.BackupRequest\x1a\x19.fleetprof.v1.BackupPiece0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,17 +32,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fleetprof.v1.control_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BACKUPREQUEST']._serialized_start=44
-  _globals['_BACKUPREQUEST']._serialized_end=59
-  _globals['_BACKUPPIECE']._serialized_start=62
-  _globals['_BACKUPPIECE']._serialized_end=285
-  _globals['_BACKUPHEAD']._serialized_start=287
-  _globals['_BACKUPHEAD']._serialized_end=363
-  _globals['_BACKUPPART']._serialized_start=365
-  _globals['_BACKUPPART']._serialized_end=425
-  _globals['_BACKUPFILE']._serialized_start=427
-  _globals['_BACKUPFILE']._serialized_end=453
-  _globals['_BACKUPEND']._serialized_start=455
-  _globals['_BACKUPEND']._serialized_end=466
-  _globals['_CONTROLSERVICE']._serialized_start=468
-  _globals['_CONTROLSERVICE']._serialized_end=552
+  _globals['_BACKUPREQUEST']._serialized_end=73
+  _globals['_BACKUPPIECE']._serialized_start=76
+  _globals['_BACKUPPIECE']._serialized_end=299
+  _globals['_BACKUPHEAD']._serialized_start=301
+  _globals['_BACKUPHEAD']._serialized_end=377
+  _globals['_BACKUPPART']._serialized_start=379
+  _globals['_BACKUPPART']._serialized_end=479
+  _globals['_BACKUPFILE']._serialized_start=481
+  _globals['_BACKUPFILE']._serialized_end=573
+  _globals['_BACKUPEND']._serialized_start=575
+  _globals['_BACKUPEND']._serialized_end=586
+  _globals['_CONTROLSERVICE']._serialized_start=588
+  _globals['_CONTROLSERVICE']._serialized_end=672
 # @@protoc_insertion_point(module_scope)

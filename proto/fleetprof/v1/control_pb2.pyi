@@ -1,13 +1,16 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BackupRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("have",)
+    HAVE_FIELD_NUMBER: _ClassVar[int]
+    have: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, have: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BackupPiece(_message.Message):
     __slots__ = ("head", "part", "rows", "file", "content", "end")
@@ -36,20 +39,30 @@ class BackupHead(_message.Message):
     def __init__(self, schema: _Optional[int] = ..., fleetprof_version: _Optional[str] = ..., made_unix_s: _Optional[int] = ...) -> None: ...
 
 class BackupPart(_message.Message):
-    __slots__ = ("table", "partition", "rows")
+    __slots__ = ("table", "partition", "rows", "fingerprint", "unchanged")
     TABLE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     table: str
     partition: str
     rows: int
-    def __init__(self, table: _Optional[str] = ..., partition: _Optional[str] = ..., rows: _Optional[int] = ...) -> None: ...
+    fingerprint: str
+    unchanged: bool
+    def __init__(self, table: _Optional[str] = ..., partition: _Optional[str] = ..., rows: _Optional[int] = ..., fingerprint: _Optional[str] = ..., unchanged: bool = ...) -> None: ...
 
 class BackupFile(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "modified_unix_ns", "fingerprint", "unchanged")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    MODIFIED_UNIX_NS_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    UNCHANGED_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    modified_unix_ns: int
+    fingerprint: str
+    unchanged: bool
+    def __init__(self, name: _Optional[str] = ..., modified_unix_ns: _Optional[int] = ..., fingerprint: _Optional[str] = ..., unchanged: bool = ...) -> None: ...
 
 class BackupEnd(_message.Message):
     __slots__ = ()

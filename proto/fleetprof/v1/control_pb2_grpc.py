@@ -46,7 +46,8 @@ class ControlServiceServicer(object):
 
     def Backup(self, request, context):
         """All that the collector keeps, as of one moment between two batches: head, then each part with its rows, then
-        each file with its content, then end. Without end it is not whole. FAILED_PRECONDITION: one is under way.
+        each file with its content, then end. Without end it is not whole. What is `unchanged` comes without rows or
+        content. FAILED_PRECONDITION: one is under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
