@@ -1,7 +1,7 @@
 """Serves an invented fleet from a store of its own: `python -m tests.ui.serve_shop FOLDER CONTENT [PORT]`.
 
-CONTENT is shop, fleet, empty, or full (empty too, on a disk that is full). A process of its own, because a process
-can have one embedded store open.
+CONTENT is shop, fleet, hostile, empty, or full (empty too, on a disk that is full). A process of its own, because
+a process can have one embedded store open.
 Prints the URL, then serves until its standard input closes.
 """
 
@@ -14,7 +14,7 @@ from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from query_ui.app import UiConfig, create_app
 from query_ui.server import serve
-from tests.ui import fleet
+from tests.ui import fleet, hostile
 from tests.ui.shop import NOW_S, fill
 
 FULL = DiskStatus(
@@ -35,6 +35,9 @@ def main(folder: Path, content: str, port: str) -> None:
     if content == "fleet":
         fleet.fill(store)
         alerts = fleet.judge(folder, store)
+    if content == "hostile":
+        hostile.fill(store)
+        alerts = hostile.judge(folder, store)
     config = UiConfig(now=lambda: NOW_S, alerts=alerts, disk=lambda: FULL if content == "full" else None)
     running = serve(create_app(Querier(store), config), "127.0.0.1", int(port))
     print(running.url, flush=True)
