@@ -35,8 +35,8 @@ def make_blocks(
         blocks |= {
             "stacks": stack_block(batch, written),
             "series": series_block(batch, written),
-            "places": places_block(batch),
             "samples": _samples(batch),
+            "places": places_block(batch),
             "series_1m": series_1m(batch),
         }
     windows = batch.windows if batch else []

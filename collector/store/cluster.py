@@ -110,7 +110,7 @@ class ClusterStore(ServerStore):
         After an error the same call can be repeated: what a shard has already it does not take again.
         """
         rows = columns.to_table(block, self.schema(table))
-        for shard, part in self._split(table, rows):
+        for shard, part in self.split(table, rows):
             self._insert_into(self._shards[shard], local_table(table), part, f"{token}-{shard}")
 
     def execute(self, statement: Statement) -> None:
@@ -132,6 +132,11 @@ class ClusterStore(ServerStore):
             log.warning("A change of the schema has not reached all servers yet: %s", error.message)
         if "TABLE" in sql:
             self._verify(sql.split(" ON CLUSTER ")[0].split(".")[-1], deadline)
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self._shards)
 
     def newest_blocks(self) -> dict[str, int]:
         """Nothing: replicas recognise what is repeated; see `Store.newest_blocks`."""
@@ -257,7 +262,7 @@ class ClusterStore(ServerStore):
             "Name one of the server's remote_servers (SELECT DISTINCT cluster FROM system.clusters).",
         )
 
-    def _split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         """The rows of each shard, in their order; always the same for the same rows."""
         if not rows.num_rows:
             return

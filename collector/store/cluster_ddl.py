@@ -31,6 +31,7 @@ SHARD_KEYS = {
     "agents": "agent_id",
     "heartbeats": "agent_id",
     "spans": "trace_id",
+    "batches_begun_rows": "collector",
 }
 
 _CREATE = re.compile(

@@ -61,11 +61,11 @@ def _to_arrow(values: Any, type_: pa.DataType) -> pa.Array | pa.ChunkedArray:
     return pa.array(list(values), type_)
 
 
-def to_ipc(table: pa.Table) -> bytes:
+def to_ipc(table: pa.Table, options: pa.ipc.IpcWriteOptions | None = None) -> bytes:
     """`table` as an Arrow IPC stream of one record batch, so that ClickHouse writes it as one block."""
     sink = pa.BufferOutputStream()
     whole = table.unify_dictionaries().combine_chunks()
-    with pa.ipc.new_stream(sink, whole.schema) as writer:
+    with pa.ipc.new_stream(sink, whole.schema, options=options) as writer:
         writer.write_table(whole)
     data: bytes = sink.getvalue().to_pybytes()
     return data
