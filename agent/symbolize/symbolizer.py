@@ -20,6 +20,7 @@ from agent.symbolize.object_cache import FileKey, ObjectCache, file_key
 from agent.symbolize.object_symbols import ObjectSymbols
 from agent.symbolize.perf_map import PerfMap
 from agent.symbolize.perf_maps import PerfMaps
+from agent.symbolize.reading_cost import FILES_BURST_NS, ProcessBudgets, spending
 from agent.symbolize.regions import is_file, is_memory_file, mapping_name, runtime_of
 from agent.symbolize.runtime_names import JIT_MAPPING, runtime_name
 from agent.symbolize.vdso import MAPPING as VDSO
@@ -76,6 +77,7 @@ class Symbolizer:
         self._files = files
         self._limit = memory_limit_bytes * 3 // 4
         self._objects = ObjectCache(self._limit)
+        self._loading = ProcessBudgets(FILES_BURST_NS)
         self._maps = PerfMaps(memory_limit_bytes // 8)
         self._dumps = JitDumps(files, memory_limit_bytes // 8)
         self._asked, self._seen = asked, seen
@@ -103,8 +105,8 @@ class Symbolizer:
         """Addresses left without a name since the last call, by reason: each once per look-up that asked.
 
         OBJECT_UNREADABLE: its file could not be opened or is damaged. SYMBOL_LIMIT: the symbols of its file,
-        or the perf map or jitdump that might name it, are larger than the limit. RUNTIME_NAMES: it is code that a
-        Java VM compiled, which does not tell its names.
+        or the perf map or jitdump that might name it, are larger than the limit, or took more time than one process
+        may take. RUNTIME_NAMES: it is code that a Java VM compiled, which does not tell its names.
         """
         losses, self._losses = self._losses, Losses()
         return losses
@@ -194,8 +196,12 @@ class Symbolizer:
     def _object(self, key: FileKey, own: FileBytes, process: Process, mapping: Mapping) -> ObjectSymbols:
         symbols = self._objects.get(key)
         if symbols is None:
+            budget = self._loading.of(process)
+            if budget.wait_ns():
+                return ObjectSymbols(loss=DropReason.SYMBOL_LIMIT)
             path = mapping.path.removesuffix(" (deleted)")
-            symbols = load_object(own, path, (f"/proc/{process.pid}/root", "/"), self._limit)
+            with spending(budget):
+                symbols = load_object(own, path, (f"/proc/{process.pid}/root", "/"), self._limit)
             self._objects.put(key, symbols)
         return symbols
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agent.process import Mapping, Process
+from agent.symbolize import reading_cost
 from agent.symbolize.symbolizer import Symbolizer
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
@@ -119,3 +120,22 @@ def test_no_addresses_and_no_mappings(files: OpenFiles) -> None:
     symbolizer = Symbolizer(files)
     assert symbolizer.user_frames(process([]), np.empty(0, np.uint64)) == []
     assert symbolizer.user_frames(process([]), np.array([5], np.uint64))[0].mapping == "[unmapped]"
+
+
+def test_a_process_whose_file_is_ever_another_takes_no_time_from_others(
+    files: OpenFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change makes its symbols be read anew, until it has no time left; what others map is read as before."""
+    monkeypatch.setattr(reading_cost, "CPU_SHARE", 1e-9)
+    symbolizer = Symbolizer(files)
+    symbolizer._loading = reading_cost.ProcessBudgets(burst_ns=0)
+    restless = library(tmp_path / "1", 10, "first")
+    assert look_up(symbolizer, [restless])[0].function == "ffirst2"
+    library(tmp_path / "1", 10, "changed")
+    assert look_up(symbolizer, [restless])[0].function == ""
+    assert symbolizer.take_losses() == {DropReason.SYMBOL_LIMIT: 1}
+    other = library(tmp_path / "2", 10, "other")
+    frames = symbolizer.user_frames(
+        Process(7, 7, 1, "other", "/bin/other", mappings=[other]), np.array([other.start_addr + 8], np.uint64)
+    )
+    assert frames[0].function == "fother2"
