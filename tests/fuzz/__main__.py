@@ -1,6 +1,8 @@
 """python -m tests.fuzz: see the package's text."""
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from tests.fuzz.campaign import Campaign, Places, table, work
@@ -33,6 +35,7 @@ def main() -> None:
             subject.settle()
     else:
         if not given.table:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its workers end with it
             names = tuple(given.subject or SUBJECTS)
             Campaign(names, given.inputs, given.processes, given.seconds, places).run()
         print(table(places))

@@ -52,7 +52,7 @@ def names_of(window: Window) -> Admitted:
     """The texts of a window, without its rows."""
     defined = window.defined or Defined()
     frames = defined.frames.values()
-    names = {name for f in frames for name in (f.function, f.mapping, f.file, f.build_id)}
+    names = {shown(name) for f in frames for name in (f.function, f.mapping, f.file, f.build_id)}
     values = {value for each in defined.series.values() for value in each.labels.values()}
     return Admitted(Counter(), 0, names, values)
 
