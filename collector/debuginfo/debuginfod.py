@@ -7,11 +7,11 @@ checked like an upload. Protocol: https://www.mankier.com/8/debuginfod#Webapi.
 import logging
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlsplit
 
+from collector.debuginfo.http_opener import http_opener
 from collector.debuginfo.intake import CHUNK_BYTES, Intake
 from collector.debuginfo.origin import Origin
 from collector.debuginfo.workers import is_build_id
@@ -39,14 +39,7 @@ class Debuginfod:
         self._intake, self._clock = intake, clock
         self._missing: dict[str, float] = {}
         self._closed = False
-        self._opener = urllib.request.OpenerDirector()
-        for handler in (
-            urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(),
-            urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPRedirectHandler(),
-            urllib.request.HTTPErrorProcessor(),
-        ):  # fmt: skip
-            self._opener.add_handler(handler)
-        self._opener.addheaders = [("User-Agent", "fleetprof")]
+        self._opener = http_opener()
 
     def close(self) -> None:
         """End what is being fetched, from any thread."""

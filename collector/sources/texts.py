@@ -47,7 +47,8 @@ class SourceTexts:
 
 
 def _lines(data: bytes) -> list[str]:
-    return [_shown(line) for line in data.decode("utf-8", "replace").split("\n", MAX_LINES)[:MAX_LINES]]
+    lines = data.decode("utf-8", "replace").removesuffix("\n").split("\n", MAX_LINES)
+    return [_shown(line) for line in lines[:MAX_LINES]]
 
 
 def _shown(line: str) -> str:

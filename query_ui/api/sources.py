@@ -5,6 +5,7 @@ from collector.query.querier import Querier
 from collector.sources.listing import Sources
 from collector.sources.model import SourceListing, SourceQuestion
 from fleetprof.errors import InputError, UnavailableError
+from query_ui.api.lines import DEFAULT_POINTS, series_json
 from query_ui.api.parameters import Given, Parameter
 from query_ui.api.profiles import frame_json, range_json
 from query_ui.api.schemas import BOOLEAN, INTEGER, RANGE, TEXT, described, many, record
@@ -20,6 +21,7 @@ BUILD = Parameter(
 SOURCE = record(
     "A function by line of source. Values are nanoseconds of its own time.",
     range=RANGE,
+    covered_s=described(INTEGER, "Seconds of the range in which some selected host reported: for averages."),
     function=TEXT,
     kind=TEXT,
     mapping=TEXT,
@@ -68,7 +70,9 @@ def source_json(sources: Sources | None, querier: Querier, given: Given) -> Json
     question = SourceQuestion(
         given.query, given.get("function"), given.get("mapping") or "", given.get("build") or ""
     )
-    return {"range": range_json(given.range), **_listing_json(sources.listing(querier, question))}
+    covered_s = series_json(querier, question.query, None, 1, DEFAULT_POINTS)["covered_s"]
+    answer = _listing_json(sources.listing(querier, question))
+    return {"range": range_json(given.range), "covered_s": covered_s, **answer}
 
 
 def _listing_json(listing: SourceListing) -> Json:

@@ -33,8 +33,7 @@ def run_source(given: argparse.Namespace) -> int:
 
 
 def _print_head(answer: dict[str, Any]) -> None:
-    range_ = answer["range"]
-    cores = average(answer["own"], range_["end_s"] - range_["start_s"])
+    cores = average(answer["own"], answer["covered_s"])
     print(printable(f"{answer['function']}: {cores} cores of its own on average"))
     where = f"{answer['file']}:{answer['start_line']}" if answer["start_line"] else answer["file"]
     parts = [

@@ -208,7 +208,7 @@ def test_what_agents_push_is_listed_by_line(
     kept.upload_sources(Of(service=service, version="1.4"), **{"shop__tests__workloads__inlined.cc": text})
     third = listing(kept, store, recent(service))
     assert values(third) == lines
-    assert [line.text for line in third.lines if line.text is not None] == [
+    assert [line.text for line in third.lines] == [
         line.expandtabs(8) for line in text.split("\n")[third.lines[0].number - 1 : third.lines[-1].number]
     ]
     assert (

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agent.aggregate import ClosedWindow, RowStacks, WindowTimes, group
@@ -131,6 +131,7 @@ def received(message: ingest_pb2.Window, numbers: AgreedNumbers) -> Counter[tupl
     )
 
 
+@settings(max_examples=40)
 @given(st.lists(sample, min_size=1, max_size=40))
 def test_the_collector_reads_the_places_that_the_agent_meant(
     samples: list[tuple[int, int, int, int, int]],

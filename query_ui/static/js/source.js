@@ -68,8 +68,9 @@ function render() {
   showLine(Number(current().line) || answer.hottest || answer.start_line, 'center');
 }
 
+/** What averages are over. */
 function seconds() {
-  return answer.range.end_s - answer.range.start_s;
+  return answer.covered_s || answer.range.end_s - answer.range.start_s;
 }
 
 function showHeadline() {
