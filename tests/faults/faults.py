@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 
-from tests.e2e.product import free_port
 from tests.faults.places import FourServers, OneServer
 from tests.faults.proxy import random_cut
 from tests.faults.scene import Scene
@@ -82,13 +81,13 @@ def step_collector(scene: Scene, chance: random.Random) -> None:
 
 def refuse_second(scene: Scene, chance: random.Random) -> None:
     """A second collector on the same data, while the first lives, ends at once and changes nothing."""
-    code = scene.another_collector(free_port(), scene.data).ended(60)
+    code = scene.another_collector(scene.port(), scene.data).ended(60)
     assert code not in (0, -11), f"the second collector ended with {code}"
 
 
 def take_over(scene: Scene, chance: random.Random) -> None:
     """A second collector waits on the same data, and takes over when the first one is killed."""
-    port = free_port()
+    port = scene.port()
     second = scene.another_collector(port, scene.data, standby=True)
     time.sleep(chance.uniform(0, 4))
     scene.kill_collector()
@@ -97,7 +96,7 @@ def take_over(scene: Scene, chance: random.Random) -> None:
 
 def take_over_elsewhere(scene: Scene, chance: random.Random) -> None:
     """A second collector, which has neither the journal nor the disk of the first, takes over from it."""
-    port, data = free_port(), scene.other_data
+    port, data = scene.port(), scene.other_data
     second = scene.another_collector(port, data, standby=True)
     time.sleep(chance.uniform(0, 4))
     scene.kill_collector()
@@ -106,13 +105,13 @@ def take_over_elsewhere(scene: Scene, chance: random.Random) -> None:
 
 def take_over_from_sleeper(scene: Scene, chance: random.Random) -> None:
     """A collector stands still, another one takes over; awake again, the first must not write, and ends."""
-    port, data, sleeper = free_port(), scene.other_data, scene.collector
+    port, data, sleeper = scene.port(), scene.other_data, scene.collector
     second = scene.another_collector(port, data, standby=True)
     time.sleep(chance.uniform(0, 4))
     sleeper.child.send_signal(signal.SIGSTOP)
     scene.replace_collector(second, port, data)
     scene.proxy.cut_after(0)
-    scene.wait_for_windows(count=4, seconds=400)  # a server waits 300 s for the rest of a packet
+    scene.wait_for_windows(count=4, seconds=240)  # a server waits 20 s for the rest of a packet
     sleeper.child.send_signal(signal.SIGCONT)
     code = sleeper.ended(60)
     assert code not in (0, -11), f"the collector that slept ended with {code}"
@@ -169,10 +168,16 @@ FAULTS: dict[str, dict[str, Fault]] = {
 """Place (places.py) → the faults that it can have, by name."""
 
 
-def run_faults(scene: Scene, faults: list[Fault], chance: random.Random, say: Callable[[str], None]) -> None:
-    """Each fault in turn, under load; after each, windows must flow again."""
+def run_faults(
+    scene: Scene, faults: list[Fault], chance: random.Random, say: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Each fault in turn, under load; after each, windows must flow again. Returns how long each took, by kind."""
     began_s = time.monotonic()
+    seconds: dict[str, list[float]] = {fault.__name__: [] for fault in faults}
     for number, fault in enumerate(faults, 1):
+        fault_s = time.monotonic()
         fault(scene, chance)
         scene.wait_for_windows(count=8)
+        seconds[fault.__name__].append(time.monotonic() - fault_s)
         say(f"{number:4} {time.monotonic() - began_s:7.1f} s  {fault.__name__}")
+    return seconds

@@ -76,6 +76,11 @@ class Offered:
     types: TypeSums
     losses: dict[str, int]
 
+    @property
+    def rows(self) -> int:
+        """Rows of samples."""
+        return sum(rows for rows, *_ in self.types.values())
+
 
 @dataclass
 class Ledger:
@@ -85,6 +90,8 @@ class Ledger:
     acknowledged: set[Key] = field(default_factory=set)
     dropped: Counter[str] = field(default_factory=Counter)
     """Windows that were counted as dropped, by agent."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """The same by reason."""
     ended: set[tuple[str, int]] = field(default_factory=set)
     """Runs that ended cleanly, with nothing left in memory."""
 
@@ -106,6 +113,7 @@ class Ledger:
             self.acknowledged.add((agent, run, rest[0]))
         elif what == "drop":
             self.dropped[agent] += sum(rest[0].values())
+            self.reasons.update(rest[0])
         elif not rest[0]:
             self.ended.add((agent, run))
 

@@ -1,6 +1,7 @@
 """Everything that a fault run starts: store, collector, agents, the proxy between them, and a disk of its own."""
 
 import contextlib
+import itertools
 import os
 import signal
 import struct
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.product import free_port, wait_until
+from tests.e2e.product import wait_until
 from tests.faults.ledger import Ledger
 from tests.faults.places import PLACES, Place
 from tests.faults.process import Process
@@ -18,6 +19,8 @@ from tests.faults.proxy import Proxy
 from tests.faults.verdict import Verdict, judge
 
 DISK_BYTES = 3 << 30
+FIRST_PORT = 10_000
+"""Below those that the kernel gives to outgoing connections."""
 AGENTS = {"killed": 3, "lasting": 3}
 """Processes of agents and how many each has; those of `lasting` are never killed."""
 DRAIN_S = 900.0
@@ -39,7 +42,8 @@ class Scene:
         self._collector: Process | None = None
         self._acknowledged: dict[Path, tuple[int, int]] = {}
         """Ledger → how far it was read, and acknowledgements until there."""
-        self.proxy = Proxy(free_port())
+        self._ports = itertools.count(FIRST_PORT)
+        self.proxy = Proxy(self.port())
         self._step = folder / "clock_step"
         self._step.write_bytes(struct.pack("<q", 0))
         source = Path(__file__).with_name("clock_step.c")
@@ -65,6 +69,10 @@ class Scene:
         )
         self._agents[name] = Process("tests.faults.agents", *arguments, log=self.folder / f"{name}.log")
 
+    def port(self) -> int:
+        """A port for a collector, which nobody else takes in this network (own_space.py)."""
+        return next(self._ports)
+
     @property
     def collector(self) -> Process:
         """The collector that stores now."""
@@ -78,7 +86,7 @@ class Scene:
 
     def start_collector(self) -> None:
         """Start a collector; the proxy leads to it."""
-        port = free_port()
+        port = self.port()
         self.replace_collector(self.another_collector(port, self.data), port, self.data)
 
     def replace_collector(self, process: Process, port: int, data: Path) -> None:

@@ -21,13 +21,19 @@ class Verdict:
     dropped: int
     killed: int
     """Windows that were only in the memory of agents that were killed."""
+    rows_offered: int
+    """Rows of samples in the windows offered."""
     rows: int
+    """Rows of samples stored."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Windows that were dropped, by why."""
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        why = "".join(f", {reason} {count}" for reason, count in sorted(self.reasons.items()))
         text = (
-            f"{self.offered} windows offered, {self.acknowledged} acknowledged, {self.stored} stored"
-            f" ({self.rows} rows), {self.dropped} dropped and counted,"
+            f"{self.offered} windows offered ({self.rows_offered} rows), {self.acknowledged} acknowledged,"
+            f" {self.stored} stored ({self.rows} rows), {self.dropped} dropped and counted{why};"
             f" {self.killed} lost with the memory of killed agents"
         )
         return text + "".join(f"\n  WRONG: {each}" for each in self.wrong)
@@ -37,7 +43,14 @@ def judge(store: Store, ledger: Ledger, kills: Counter[str], in_memory: int) -> 
     """Compare; `kills` counts how often each agent was killed, which had up to `in_memory` windows only there."""
     stored = stored_windows(store)
     verdict = Verdict(
-        len(ledger.windows), len(ledger.acknowledged), len(stored), ledger.dropped.total(), 0, 0
+        offered=len(ledger.windows),
+        acknowledged=len(ledger.acknowledged),
+        stored=len(stored),
+        dropped=ledger.dropped.total(),
+        killed=0,
+        rows_offered=sum(window.rows for window in ledger.windows.values()),
+        rows=0,
+        reasons=dict(ledger.reasons),
     )
     _check_windows(verdict, ledger, stored)
     _check_losses(verdict, ledger, stored, store)
