@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from collector.compare.part import Part, with_host
 from collector.compare.units import Clusters
 from collector.query.asking import Asking
 from collector.query.model import Query
@@ -18,8 +19,6 @@ from collector.query.sources import (
     Segment,
     hosts_condition,
     segment_condition,
-    series_sql,
-    time_condition,
 )
 from fleetprof.profile_types import WINDOW_NS
 
@@ -73,15 +72,25 @@ class Layout:
         return found
 
 
-def with_host(source: str, query: Query, binds: Binds) -> str:
-    """FROM clause of a subquery by series with the series' host as `on_host`."""
-    chosen = series_sql(query.matchers, query.range, binds)
-    labels = f"(SELECT series, any(host) AS on_host {chosen} GROUP BY series)"
-    return f"FROM {source} AS x ANY LEFT JOIN {labels} AS y USING series"
+def load_presence(asking: Asking, part: Part) -> dict[str, Presence]:
+    """The hosts with samples in what is read of a selection, and when."""
+    if part.activity is None:
+        lives = _load_lives(asking, part.query)
+    else:
+        lives = {host: (active.first_s, active.last_s) for host, active in sorted(part.activity.items())}
+    windows = _load_windows(asking, part)
+    presence = {}
+    for host, (first, last) in lives.items():
+        reported = windows.get(host, np.zeros(0, np.int64))
+        reported = reported[(reported >= first) & (reported <= last)]
+        if not len(reported):  # values without windows (imported profiles): take the time to be covered
+            reported = part.inside(np.arange(first, last + 1, WINDOW_S, dtype=np.int64))
+        presence[host] = Presence(first, last, reported)
+    return presence
 
 
-def load_presence(asking: Asking, query: Query) -> dict[str, Presence]:
-    """The hosts with samples of `query`."""
+def _load_lives(asking: Asking, query: Query) -> dict[str, tuple[int, int]]:
+    """Host → start of its first and of its last window with samples of `query`."""
     binds = Binds()
     condition = segment_condition(query, Segment("samples", query.range), binds)
     source = (
@@ -93,25 +102,16 @@ def load_presence(asking: Asking, query: Query) -> dict[str, Presence]:
         "GROUP BY on_host ORDER BY on_host",
         binds,
     )
-    windows = _load_windows(asking, query)
-    presence = {}
-    for host, first, last in zip(
-        found["on_host"], found["first_s"].tolist(), found["last_s"].tolist(), strict=True
-    ):
-        reported = windows.get(str(host), np.zeros(0, np.int64))
-        reported = reported[(reported >= first) & (reported <= last)]
-        if not len(reported):  # values without windows (imported profiles): take the time to be covered
-            reported = np.arange(first, last + 1, WINDOW_S, dtype=np.int64)
-        presence[str(host)] = Presence(first, last, reported)
-    return presence
+    lives = zip(found["first_s"].tolist(), found["last_s"].tolist(), strict=True)
+    return {str(host): life for host, life in zip(found["on_host"], lives, strict=True)}
 
 
-def _load_windows(asking: Asking, query: Query) -> dict[str, I64]:
+def _load_windows(asking: Asking, part: Part) -> dict[str, I64]:
     """Host → starts of the windows that it reported, ascending, each once."""
     binds = Binds()
     found = asking.ask(
         "SELECT host, groupUniqArray(toUInt32(ts)) AS starts FROM windows "
-        f"WHERE {time_condition(query.range, binds)} AND {VOUCHED} AND {hosts_condition(query, binds)} "
+        f"WHERE {part.inside_sql(binds)} AND {VOUCHED} AND {hosts_condition(part.query, binds)} "
         "GROUP BY host",
         binds,
     )

@@ -26,6 +26,7 @@ from collector.compare.model import (
     Method,
 )
 from collector.compare.moments import gather
+from collector.compare.part import choose_parts
 from collector.compare.smallest_effect import SmallestEffect
 from collector.compare.units import UNITS, Unit
 from collector.query.asking import Asking
@@ -33,6 +34,7 @@ from collector.query.completeness import load_coverage
 from collector.query.definitions import FrameNames
 from collector.query.model import Query
 from collector.query.querier import Querier
+from collector.query.summary import load_total
 from collector.store.interface import Store
 from fleetprof.errors import InputError
 from fleetprof.frames import Frame
@@ -61,27 +63,31 @@ def compare(
         raise InputError(f'Unknown unit "{unit}".', f"Known: {', '.join(UNITS)}.")
     check_comparable(a, b)
     asking, names = _opened(source)
-    presence = [load_presence(asking, a), load_presence(asking, b)]
+    parts, read = choose_parts(asking, [a, b, before] if before else [a, b])
+    presence = [load_presence(asking, part) for part in parts[:2]]
     for side, query, there in zip("AB", (a, b), presence, strict=True):
         check_filled(asking, side, query, len(there))
     check_disjoint(asking, a, b)
     layout = choose_layout(*presence)
-    queries = [a, b]
     if before and not layout.slice_s:
-        history = load_presence(asking, before)
+        history = load_presence(asking, parts[2])
         if all(knows(history, there) for there in presence):
-            queries.append(before)
             presence.append(history)
-    evidence, frames = gather(asking, names, queries, presence, layout)
-    arms = (_arm(asking, a, evidence.a, presence[0]), _arm(asking, b, evidence.b, presence[1]))
+    evidence, frames = gather(asking, names, parts[: len(presence)], presence, layout)
+    arms = (_arm(asking, a, evidence.a, presence[0], read), _arm(asking, b, evidence.b, presence[1], read))
     design = Design(evidence, unit, layout, is_concurrent(*presence[:2]))
-    return conclude(design, frames, arms, effect or SmallestEffect(), q)
+    return conclude(design, frames, arms, effect or SmallestEffect(), q, read)
 
 
 def conclude(
-    design: Design, frames: list[Frame], arms: tuple[Arm, Arm], effect: SmallestEffect, q: float
+    design: Design,
+    frames: list[Frame],
+    arms: tuple[Arm, Arm],
+    effect: SmallestEffect,
+    q: float,
+    read: str = "",
 ) -> Comparison:
-    """The statistics of a comparison whose sums are known."""
+    """The statistics of a comparison whose sums are known; `read` says which part of the samples they are of."""
     floor = smallest_floor(arms[0].cores_per_host, design.unit, effect)
     own, total = (
         estimate_design(design, members, floor, effect.relative)
@@ -97,7 +103,7 @@ def conclude(
         own=own,
         total=total,
         cpu=cpu,
-        method=_method(design, arms, design.factors[0].value, q),
+        method=_method(design, arms, design.factors[0].value, q, read),
         effect=effect,
         verdict=words.describe_verdict(cpu, own, total),
         visible=words.describe_visible(total, design.unit, q),
@@ -105,8 +111,11 @@ def conclude(
     )
 
 
-def _method(design: Design, arms: tuple[Arm, Arm], factor: float, q: float) -> Method:
+def _method(design: Design, arms: tuple[Arm, Arm], factor: float, q: float, read: str) -> Method:
     layout, paired = design.layout, design.paired
+    sentence = words.describe_method(
+        arms, layout, paired, design.concurrent, design.evidence.before is not None
+    )
     return Method(
         clusters=layout.kind,
         paired=paired,
@@ -115,9 +124,7 @@ def _method(design: Design, arms: tuple[Arm, Arm], factor: float, q: float) -> M
         slice_s=layout.slice_s,
         factor=factor,
         q=q,
-        sentence=words.describe_method(
-            arms, layout, paired, design.concurrent, design.evidence.before is not None
-        ),
+        sentence=f"{sentence} {read}".rstrip(),
     )
 
 
@@ -128,14 +135,17 @@ def _opened(source: Querier | Store) -> tuple[Asking, FrameNames]:
     return asking, FrameNames(asking)
 
 
-def _arm(asking: Asking, query: Query, side: Side, presence: dict[str, Presence]) -> Arm:
+def _arm(asking: Asking, query: Query, side: Side, presence: dict[str, Presence], read: str) -> Arm:
+    """A side; where a part of its samples was read, with the totals of all and the part's average of a host."""
+    value, captures = int(side.values.sum()), int(side.captures.sum())
+    total, all_captures = load_total(asking, query) if read else (value, captures)
     return Arm(
         query=query,
         hosts=len(presence),
         clusters=int(side.present.sum()),
-        total_ns=int(side.values.sum()),
-        captures=int(side.captures.sum()),
-        host_seconds=float(side.seconds.sum()),
+        total_ns=total,
+        captures=all_captures,
+        host_seconds=float(side.seconds.sum()) * (total / value if value else 1.0),
         completeness=load_coverage(asking, query).completeness,
     )
 

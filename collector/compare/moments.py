@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from collector.compare.clusters import Layout, Presence, with_host
+from collector.compare.clusters import Layout, Presence
 from collector.compare.evidence import Evidence, Side
 from collector.compare.functions import unify
+from collector.compare.part import Part, with_host
 from collector.query.asking import Asking
 from collector.query.definitions import FrameNames, load_stacks, take_ragged
 from collector.query.model import Query
 from collector.query.named import load_named
 from collector.query.profiles import UNDEFINED_STACK
-from collector.query.sources import Binds, Segment, segment_condition, series_sql
+from collector.query.sources import Binds, series_sql
 from fleetprof.frames import UNSAMPLED, Frame
 
 F8 = npt.NDArray[np.float64]
@@ -37,19 +38,18 @@ class Sums:
     captures: U64
 
 
-def load_sums(asking: Asking, query: Query, layout: Layout) -> Sums:
-    """The samples of `query`, summed by cluster and stack."""
+def load_sums(asking: Asking, part: Part, layout: Layout) -> Sums:
+    """The samples of a selection, or of a part of it, summed by cluster and stack."""
     binds = Binds()
-    condition = segment_condition(query, Segment("samples", query.range), binds)
     source = (
         f"(SELECT series, stack, {layout.bucket_sql(binds)}, sum(value) AS v, sum(captures) AS c "
-        f"FROM samples WHERE {condition} GROUP BY series, stack, bucket)"
+        f"FROM samples WHERE {part.condition(binds)} GROUP BY series, stack, bucket)"
     )
     found = asking.ask(
         "SELECT on_host, bucket, groupArray(stack) AS stacks, groupArray(value) AS values, "
         "groupArray(captures) AS counts FROM "
         "(SELECT on_host, bucket, stack, sum(v) AS value, sum(c) AS captures "
-        f"{with_host(source, query, binds)} GROUP BY on_host, bucket, stack) "
+        f"{with_host(source, part.query, binds)} GROUP BY on_host, bucket, stack) "
         "GROUP BY on_host, bucket ORDER BY on_host, bucket",
         binds,
     )
@@ -66,12 +66,12 @@ def _joined(parts: npt.NDArray[np.object_]) -> U64:
 def gather(
     asking: Asking,
     names: FrameNames,
-    queries: list[Query],
+    parts: list[Part],
     presence: list[dict[str, Presence]],
     layout: Layout,
 ) -> tuple[Evidence, list[Frame]]:
     """The evidence of A, B and, where given, of both sides' hosts before; and the functions that it indexes."""
-    sums = [load_sums(asking, query, layout) for query in queries]
+    sums = [load_sums(asking, part, layout) for part in parts]
     seconds = [layout.keys(there) for there in presence]
     clusters = sorted({key for keys in (*seconds, *(each.keys for each in sums)) for key in keys})
     stacks: U64 = np.unique(np.concatenate([each.stack for each in sums]))
@@ -79,7 +79,7 @@ def gather(
     # One query tells the history of both: a host that is on both sides has it on both.
     of = [_only(sums[2], seconds[2], keys) for keys in seconds[:2]] if len(sums) > 2 else []
     before = [_side(*each, clusters, stacks) for each in of]
-    frames, frame_index, starts = _load_frames(asking, names, queries, stacks)
+    frames, frame_index, starts = _load_frames(asking, names, parts, stacks)
     in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in sides)
     functions, codes = unify(frames, in_a, in_b)
     index = codes[frame_index]
@@ -131,16 +131,13 @@ def _side(
 def _load_frames(
     asking: Asking,
     names: FrameNames,
-    queries: list[Query],
+    parts: list[Part],
     stacks: U64,
 ) -> tuple[list[Frame], npt.NDArray[np.int32], I64]:
     """(frames, frame_index, starts) of `stacks`; every stack has at least one frame."""
-    services = sorted({name for query in queries for name in _load_services(asking, query)})
+    services = sorted({name for part in parts for name in _load_services(asking, part.query)})
     binds = Binds()
-    chosen = " UNION ALL ".join(
-        f"SELECT stack FROM samples WHERE {segment_condition(query, Segment('samples', query.range), binds)}"
-        for query in queries
-    )
+    chosen = " UNION ALL ".join(f"SELECT stack FROM samples WHERE {part.condition(binds)}" for part in parts)
     defined = load_stacks(asking, services, stacks, (chosen, binds))
     frames, codes, defined_starts = load_named(names, defined)
     unsampled, undefined = len(frames), len(frames) + 1

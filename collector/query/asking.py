@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from collector.query.sources import Binds
-from collector.store.errors import QueryTooLong, StoreBusy
+from collector.store.errors import MEMORY_LIMIT_EXCEEDED, QueryTooLong, StoreBusy
 from collector.store.interface import Columns, Store
 
 
@@ -17,10 +17,11 @@ class Limits:
 
     @property
     def sql(self) -> str:
-        """The SETTINGS clause."""
+        """The SETTINGS clause. Half of the memory full of groups, the store goes on with them on its disk."""
         return (
             f" SETTINGS max_execution_time = {int(self.seconds)}, "
-            f"max_memory_usage = {int(self.memory_bytes)}, max_threads = {int(self.threads)}"
+            f"max_memory_usage = {int(self.memory_bytes)}, max_threads = {int(self.threads)}, "
+            f"max_bytes_before_external_group_by = {int(self.memory_bytes) // 2}"
         )
 
 
@@ -45,8 +46,14 @@ class Asking:
                 "Shorten the range or narrow the selector; nothing was lost.",
             ) from error
         except StoreBusy as error:
+            reason = (
+                f"This query needs more memory than the {self.limits.memory_bytes >> 20} MiB that one may have, or"
+                " than the store has left."
+                if error.code == MEMORY_LIMIT_EXCEEDED
+                else "The store had no room for this query: there are too many at once."
+            )
             raise StoreBusy(
                 error.code,
-                "The store had no room for this query: too much memory or too many queries at once.",
+                reason,
                 "Shorten the range or narrow the selector, or try again in a moment; nothing was lost.",
             ) from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collector.query.model import Completion, Matcher, TimeRange
-from collector.query.selector import OPERATORS, parse_selector, quote
+from collector.query.selector import OPERATORS, escape_regex, parse_selector, quote
 from fleetprof.errors import InputError
 
 MAX_CANDIDATES = 50
@@ -127,13 +127,8 @@ def _offer_values(
     others = tuple(matcher for matcher in spot.done if matcher.label != part["label"])
     found = querier.label_values(part["label"], range, others, prefix, MAX_CANDIDATES)
     is_regex = part["op"] in ("=~", "!~")
-    quoted = tuple(quote(_literal(value) if is_regex else value) for value in found)
+    quoted = tuple(quote(escape_regex(value) if is_regex else value) for value in found)
     return Completion("value", start, end, quoted)
-
-
-def _literal(value: str) -> str:
-    """A regular expression that matches `value` only."""
-    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value)
 
 
 def _parsed(value: str) -> str | None:

@@ -33,8 +33,10 @@ def load_series(asking: Asking, query: Query, step_s: int, group_by: str | None,
     Steps start at multiples of `step_s`; the first and last hold only what lies inside the range.
     Raises InputError for a step that is no multiple of 10 s or gives over 11,000 points, or a bad label.
     """
-    _check(query, step_s, group_by)
-    steps = _Steps(query, step_s)
+    check_steps(query, step_s)
+    if group_by is not None and not LABEL_NAME.match(group_by):
+        raise InputError(f'"{group_by}" is not a label name.', "Label names are letters, digits and _.")
+    steps = Steps(query, step_s)
     whole, reported = steps.load_sum(asking), steps.load_reported(asking)
     if group_by is None:
         lines = [steps.points({}, whole, reported)]
@@ -43,7 +45,8 @@ def load_series(asking: Asking, query: Query, step_s: int, group_by: str | None,
     return SeriesAnswer(step_s, lines, resolution_of(steps.segments))
 
 
-def _check(query: Query, step_s: int, group_by: str | None) -> None:
+def check_steps(query: Query, step_s: int) -> None:
+    """Raises InputError for a step that windows do not fit, or that gives too many points."""
     if step_s < 10 or step_s % 10:
         raise InputError(f"A step of {step_s} s is not a multiple of 10 s.", "Windows are 10 s long.")
     if query.range.seconds / step_s > MAX_STEPS:
@@ -51,8 +54,6 @@ def _check(query: Query, step_s: int, group_by: str | None) -> None:
             f"A step of {step_s} s cuts this range into more than {MAX_STEPS} points.",
             "Use a longer step or a shorter range.",
         )
-    if group_by is not None and not LABEL_NAME.match(group_by):
-        raise InputError(f'"{group_by}" is not a label name.', "Label names are letters, digits and _.")
 
 
 def total_segments(query: Query) -> list[Segment]:
@@ -60,7 +61,7 @@ def total_segments(query: Query) -> list[Segment]:
     return split_range(query.range, MINUTE_S, "series_1m")
 
 
-class _Steps:
+class Steps:
     """The steps of one answer, and the sums that fall into them."""
 
     def __init__(self, query: Query, step_s: int) -> None:
@@ -110,12 +111,16 @@ class _Steps:
     def points(self, labels: dict[str, str], line: U64, reported: Mask) -> SeriesPoints:
         """The line as points; a step with a value is never a gap."""
         values = np.where(reported | (line > 0), line.astype(np.float64), np.nan)
-        starts = self.first_s + self.step_s * np.arange(self.count, dtype=np.int64)
-        return SeriesPoints(labels, starts, values)
+        return SeriesPoints(labels, self.starts, values)
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """When each step begins, Unix seconds."""
+        return self.first_s + self.step_s * np.arange(self.count, dtype=np.int64)
 
 
 def _grouped(
-    asking: Asking, steps: _Steps, group_by: str, limit: int, whole: U64, reported: Mask
+    asking: Asking, steps: Steps, group_by: str, limit: int, whole: U64, reported: Mask
 ) -> list[SeriesPoints]:
     largest = _load_largest(asking, steps, group_by, limit)
     if not largest:
@@ -132,7 +137,7 @@ def _grouped(
     return lines
 
 
-def _labelled(steps: _Steps, keys: tuple[str, ...], group_by: str, binds: Binds) -> str:
+def _labelled(steps: Steps, keys: tuple[str, ...], group_by: str, binds: Binds) -> str:
     """FROM clause of the segments' sums (by series and `keys`) with the series' `label`."""
     union = union_sql(steps.query, steps.segments, ("series", *keys), binds)
     labels = (
@@ -142,7 +147,7 @@ def _labelled(steps: _Steps, keys: tuple[str, ...], group_by: str, binds: Binds)
     return f"FROM {union} AS x ANY LEFT JOIN {labels} AS y USING series"
 
 
-def _load_largest(asking: Asking, steps: _Steps, group_by: str, limit: int) -> list[str]:
+def _load_largest(asking: Asking, steps: Steps, group_by: str, limit: int) -> list[str]:
     binds = Binds()
     found = asking.ask(
         f"SELECT label, sum(v) AS value {_labelled(steps, (), group_by, binds)} "
@@ -152,7 +157,7 @@ def _load_largest(asking: Asking, steps: _Steps, group_by: str, limit: int) -> l
     return [str(name) for name in found["label"]]
 
 
-def _load_sums(asking: Asking, steps: _Steps, group_by: str, largest: list[str]) -> dict[str, U64]:
+def _load_sums(asking: Asking, steps: Steps, group_by: str, largest: list[str]) -> dict[str, U64]:
     binds = Binds()
     source = _labelled(steps, (steps.bucket_sql(binds),), group_by, binds)
     found = asking.ask(
@@ -165,7 +170,7 @@ def _load_sums(asking: Asking, steps: _Steps, group_by: str, largest: list[str])
     return {str(name): steps.spread(buckets, values) for name, buckets, values in lines}
 
 
-def _load_presence(asking: Asking, steps: _Steps, group_by: str, largest: list[str]) -> dict[str, Mask]:
+def _load_presence(asking: Asking, steps: Steps, group_by: str, largest: list[str]) -> dict[str, Mask]:
     """For each label value, the steps in which one of the hosts that have it reported."""
     binds = Binds()
     query = steps.query

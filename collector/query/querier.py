@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from collector.query import explain, hosts, labels, lines, profiles, summary, tops
+from collector.query import explain, function_lines, hosts, labels, lines, profiles, summary, tops
 from collector.query.asking import Asking, Limits
 from collector.query.completeness import load_coverage
 from collector.query.definitions import FrameNames
@@ -62,6 +62,10 @@ class Querier:
     def series(self, query: Query, step_s: int, group_by: str | None = None, limit: int = 10) -> SeriesAnswer:
         """Values over time; nanoseconds a step. NaN where no selected host reported."""
         return lines.load_series(self._asking, query, step_s, group_by, limit)
+
+    def function_share(self, query: Query, step_s: int, function: str) -> SeriesAnswer:
+        """One line: the part (0..1) of the query's time in stacks that hold a function of this name."""
+        return function_lines.load_function_share(self._asking, query, step_s, function)
 
     def label_names(self, range: TimeRange | None, matchers: tuple[Matcher, ...] = ()) -> list[str]:
         """Names of labels that matching series of the range's days have; of all days for None."""

@@ -1,11 +1,31 @@
-"""Which tables answer a question about stacks: roll-ups where they are whole, samples elsewhere."""
+"""Which tables answer a question about stacks: roll-ups where they are whole, samples elsewhere.
+
+Of a large fleet even an hour has too many samples. Parts of hours are then answered from the hour's sums, in
+proportion: totals stay those of the minutes, only how they spread over stacks is that of the hour.
+"""
+
+from collections.abc import Iterator
 
 from collector.query.asking import Asking
 from collector.query.model import Query, TimeRange
-from collector.query.sources import HOUR_S, ROLLED_UP_LABELS, Binds, Segment, split_range
+from collector.query.sources import (
+    HOUR_S,
+    MINUTE_S,
+    ROLLED_UP_LABELS,
+    Binds,
+    Segment,
+    hosts_condition,
+    segment_condition,
+    split_range,
+    time_condition,
+)
 
 SAMPLES_ALONE_S = 6 * HOUR_S
 """Up to this length samples answer within 0.2 s for a service; longer ranges gain from the hourly table."""
+MOST_ROWS = 12_000_000
+"""Of samples, that an answer is read from. Where there are more, hourly sums answer."""
+MOST_OF_PART = 4_000_000
+"""The same for a part of an hour, or an hour whose sums are not complete: there are a few of these at most."""
 
 
 def stack_segments(asking: Asking, query: Query) -> list[Segment]:
@@ -20,9 +40,57 @@ def function_segments(asking: Asking, query: Query) -> list[Segment]:
 
 def _hourly_segments(asking: Asking, query: Query, table: str) -> list[Segment]:
     labels = {matcher.label for matcher in query.matchers}
-    if query.range.seconds <= SAMPLES_ALONE_S or not labels <= ROLLED_UP_LABELS:
-        return [Segment("samples", query.range)]
-    return split_range(query.range, HOUR_S, table, load_incomplete_hours(asking, query.range))
+    alone = [Segment("samples", query.range)]
+    if not labels <= ROLLED_UP_LABELS:
+        return alone
+    if (
+        query.range.seconds <= SAMPLES_ALONE_S
+        and count_rows(asking, query, query.range, MOST_ROWS) <= MOST_ROWS
+    ):
+        return alone
+    segments = split_range(query.range, HOUR_S, table, load_incomplete_hours(asking, query.range))
+    return [part for segment in segments for part in _bounded(asking, query, segment, table)]
+
+
+def _bounded(asking: Asking, query: Query, segment: Segment, table: str) -> Iterator[Segment]:
+    """The segment, with samples only where they are few."""
+    if segment.table == table:
+        yield segment
+        return
+    reached_s, end_s = segment.range.start_s, segment.range.end_s
+    while reached_s < end_s:
+        hour_s = reached_s // HOUR_S * HOUR_S
+        part = TimeRange(reached_s, min(hour_s + HOUR_S, end_s))
+        if count_rows(asking, query, part, MOST_OF_PART) <= MOST_OF_PART:
+            yield Segment("samples", part)
+        else:
+            yield Segment(table, TimeRange(hour_s, hour_s + HOUR_S), part)
+        reached_s = part.end_s
+
+
+def count_rows(asking: Asking, query: Query, when: TimeRange, enough: int) -> int:
+    """At most so many rows of table samples are the query's; no better known once it is `enough` or less.
+
+    A row stands for one captured sample or more, and a window says how many rows its host sent.
+    """
+    binds = Binds()
+    minutes = Segment("series_1m", TimeRange(when.start_s // MINUTE_S * MINUTE_S, when.end_s))
+    captures = asking.ask(
+        f"SELECT sum(captures) AS n FROM series_1m WHERE {segment_condition(query, minutes, binds)}", binds
+    )
+    found = int(captures["n"].sum())
+    return found if found <= enough else min(found, count_sent(asking, query, when))
+
+
+def count_sent(asking: Asking, query: Query, when: TimeRange) -> int:
+    """The rows of all services and types that the query's hosts sent."""
+    binds = Binds()
+    found = asking.ask(
+        "SELECT sum(rows) AS n FROM windows "
+        f"WHERE {time_condition(when, binds)} AND {hosts_condition(query, binds)}",
+        binds,
+    )
+    return int(found["n"].sum())
 
 
 def load_incomplete_hours(asking: Asking, range: TimeRange) -> frozenset[int]:

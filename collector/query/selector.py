@@ -67,6 +67,11 @@ def anchored(pattern: str) -> str:
     return f"^(?s:{pattern})$"
 
 
+def escape_regex(value: str) -> str:
+    """A regular expression that matches `value` only."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value)
+
+
 def check_regex(pattern: str) -> str | None:
     """What RE2 has against `pattern`, in its own words; None when it is good."""
     options = re2.Options()

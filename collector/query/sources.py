@@ -5,7 +5,7 @@ ClickHouse 18.16 and newer: no table CTEs, no window functions, both sides of a 
 nothing on a single server and is right on a cluster, where samples and series are on different shards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -43,6 +43,9 @@ class Segment:
 
     table: str
     range: TimeRange
+    part: TimeRange | None = None
+    """Where only a part of the hour `range` is asked for, and samples are too many: each service's sums of the
+    hour, in proportion to its time in that part."""
 
 
 def split_range(
@@ -76,6 +79,8 @@ def _between(first: int, last: int, gaps: list[int], step_s: int) -> list[tuple[
 def resolution_of(segments: list[Segment]) -> str:
     """The name that an answer states: of the coarsest table that took part."""
     tables = {segment.table for segment in segments}
+    if any(segment.part for segment in segments):
+        return "1h, parts of hours in proportion"
     if tables & {"stack_1h", "func_1h"}:
         return "1h"
     return "1m" if "series_1m" in tables else "10s"
@@ -135,13 +140,67 @@ def union_sql(query: Query, segments: list[Segment], keys: Sequence[str], binds:
 
     A key is a column or `expression AS name`.
     """
-    names = ", ".join(key.rsplit(" AS ", 1)[-1] for key in keys)
-    parts = [
-        f"SELECT {', '.join([*keys, 'sum(value) AS v', 'sum(captures) AS c'])} FROM {segment.table} "
-        f"WHERE {segment_condition(query, segment, binds)}" + (f" GROUP BY {names}" if names else "")
-        for segment in segments
-    ]
-    return f"({' UNION ALL '.join(parts)})"
+    sums = {"v": "value", "c": "captures"}
+    return f"({' UNION ALL '.join(sums_sql(query, segment, keys, sums, binds) for segment in segments)})"
+
+
+def sums_sql(
+    query: Query, segment: Segment, keys: Sequence[str], sums: Mapping[str, str], binds: Binds
+) -> str:
+    """A SELECT of (keys…, sums…) of one segment; `sums` is name → column. Keys as for union_sql."""
+    if segment.part:
+        return _part_sql(query, segment, segment.part, keys, sums, binds)
+    summed = [f"sum({column}) AS {name}" for name, column in sums.items()]
+    return (
+        f"SELECT {', '.join([*keys, *summed])} FROM {segment.table} "
+        f"WHERE {segment_condition(query, segment, binds)}{_grouped(_names(keys))}"
+    )
+
+
+def _part_sql(
+    query: Query,
+    segment: Segment,
+    part: TimeRange,
+    keys: Sequence[str],
+    sums: Mapping[str, str],
+    binds: Binds,
+) -> str:
+    inner = ["service", *(key for key in keys if key != "service")]
+    whole = [f"sum({column}) AS whole_{name}" for name, column in sums.items()]
+    scaled = [f"toUInt64(sum(whole_{name} * share)) AS {name}" for name in sums]
+    names = _names(keys)
+    return (
+        f"SELECT {', '.join([*names, *scaled])} FROM (SELECT {', '.join([*inner, *whole])} FROM {segment.table} "
+        f"WHERE {segment_condition(query, segment, binds)}{_grouped(_names(inner))}) AS x "
+        f"ALL INNER JOIN {_shares_sql(query, segment.range, part, binds)} AS y USING service{_grouped(names)}"
+    )
+
+
+def _shares_sql(query: Query, hour: TimeRange, part: TimeRange, binds: Binds) -> str:
+    """A subquery of (service, share): the service's time in the part, divided by what stack_1h has of the hour.
+
+    A minute that is partly in the part counts for as many of its seconds.
+    """
+    minutes = Segment("series_1m", TimeRange(part.start_s // MINUTE_S * MINUTE_S, part.end_s))
+    last, first = binds.add(part.end_s), binds.add(part.start_s)
+    until = f"least(toUInt32(ts) + {MINUTE_S}, toUInt32({last}))"
+    seconds = f"({until} - greatest(toUInt32(ts), toUInt32({first})))"
+    return (
+        "(SELECT service, sum(there) / sum(hourly) AS share FROM "
+        f"(SELECT service, sum(value * {seconds}) / {MINUTE_S} AS there, toFloat64(0) AS hourly"
+        f" FROM series_1m WHERE {segment_condition(query, minutes, binds)}"
+        " GROUP BY service UNION ALL SELECT service, toFloat64(0), toFloat64(sum(value)) FROM stack_1h"
+        f" WHERE {segment_condition(query, Segment('stack_1h', hour), binds)} GROUP BY service)"
+        " GROUP BY service HAVING sum(hourly) > 0)"
+    )
+
+
+def _names(keys: Sequence[str]) -> list[str]:
+    return [key.rsplit(" AS ", 1)[-1] for key in keys]
+
+
+def _grouped(names: Sequence[str]) -> str:
+    return f" GROUP BY {', '.join(names)}" if names else ""
 
 
 def _day(seconds: int) -> str:

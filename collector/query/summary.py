@@ -10,8 +10,8 @@ from collector.query.sources import Binds, hosts_condition, time_condition, unio
 
 def load_summary(asking: Asking, query: Query) -> Summary:
     """Sums of the selection and of everything, and how many hosts stand behind them."""
-    value, captures = _load_sum(asking, query)
-    everything = _load_sum(asking, replace(query, matchers=()))[0] if query.matchers else value
+    value, captures = load_total(asking, query)
+    everything = load_total(asking, replace(query, matchers=()))[0] if query.matchers else value
     hosts, hosts_total = _load_hosts(asking, query)
     seconds = value / 1e9
     return Summary(
@@ -24,7 +24,8 @@ def load_summary(asking: Asking, query: Query) -> Summary:
     )
 
 
-def _load_sum(asking: Asking, query: Query) -> tuple[int, int]:
+def load_total(asking: Asking, query: Query) -> tuple[int, int]:
+    """(nanoseconds, captures) of the selection."""
     binds = Binds()
     union = union_sql(query, total_segments(query), (), binds)
     found = asking.ask(f"SELECT sum(v) AS value, sum(c) AS captures FROM {union}", binds)

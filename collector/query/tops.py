@@ -12,7 +12,7 @@ from collector.query.model import Matcher, Query, TopRow
 from collector.query.named import load_chains
 from collector.query.profiles import UNDEFINED_STACK, load_profile
 from collector.query.segments import function_segments
-from collector.query.sources import Binds, Segment, segment_condition
+from collector.query.sources import Binds, Segment, segment_condition, sums_sql
 from collector.query.tallies import sort_top, top_of
 from fleetprof.frames import UNSAMPLED, Frame, frame_id
 
@@ -57,9 +57,7 @@ def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) ->
     """
     binds = Binds()
     found = asking.ask(
-        f"SELECT func, sum(self) AS own, sum(total) AS with_calls FROM func_1h "
-        f"WHERE {segment_condition(query, segment, binds)} GROUP BY func",
-        binds,
+        sums_sql(query, segment, ("func",), {"own": "self", "with_calls": "total"}, binds), binds
     )
     codes = ~np.isin(found["func"], np.array([0, _UNSAMPLED_ID], np.uint64))
     func, own, with_calls = (found[name][codes] for name in ("func", "own", "with_calls"))
@@ -72,15 +70,15 @@ def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) ->
         for frame, self_value, total_value in zip(frames, own.tolist(), with_calls.tolist(), strict=True)
     ]
     binds = Binds()
-    sums = asking.ask(
-        "SELECT sum(value) AS everything, sumIf(value, stack = 0) AS unsampled FROM stack_1h "
-        f"WHERE {segment_condition(query, Segment('stack_1h', segment.range), binds)}",
-        binds,
+    stacks = sums_sql(
+        query, replace(segment, table="stack_1h"), ("stack = 0 AS empty",), {"v": "value"}, binds
     )
+    sums = asking.ask(f"SELECT sum(v) AS everything, sumIf(v, empty) AS unsampled FROM ({stacks})", binds)
     everything, unsampled = int(sums["everything"].sum()), int(sums["unsampled"].sum())
+    slack = len(own) + 1 if segment.part else 0  # sums in proportion are rounded down one by one
     undefined = everything - unsampled - int(own.sum())
     for frame, value in ((UNSAMPLED, unsampled), (UNDEFINED_STACK, undefined)):
-        if value > 0:
+        if value > slack:
             rows.append(TopRow(frame, value, value))
     return rows, everything
 
@@ -105,6 +103,6 @@ def _apart(
     some, others = (
         replace(query, matchers=(*query.matchers, Matcher("service", op, these))) for op in ("=~", "!~")
     )
-    rows, value = _from_stacks(asking, names, some, Segment("stack_1h", segment.range))
+    rows, value = _from_stacks(asking, names, some, replace(segment, table="stack_1h"))
     more, rest = _hours(asking, names, others, segment)
     return rows + more, value + rest

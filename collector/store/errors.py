@@ -5,10 +5,11 @@ import re
 from fleetprof.errors import UnavailableError
 
 TIMEOUT_EXCEEDED = 159
+MEMORY_LIMIT_EXCEEDED = 241
 TABLE_ALREADY_EXISTS = 57
 UNKNOWN_TABLE = 60
 _TOO_LONG = {TIMEOUT_EXCEEDED, 160, 209}
-_BUSY = {202, 241, 252}  # too many simultaneous queries, memory limit, too many parts
+_BUSY = {202, MEMORY_LIMIT_EXCEEDED, 252}  # too many simultaneous queries, memory limit, too many parts
 _FULL = {243}  # not enough space
 
 _CODE = re.compile(r"Code: (\d+)")

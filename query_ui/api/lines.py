@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from collector.query.model import Json, Query, SeriesAnswer, SeriesPoints
 from collector.query.querier import Querier
 from collector.query.time_range import choose_step
@@ -25,6 +27,30 @@ def series_json(querier: Querier, query: Query, group_by: str | None, limit: int
         "covered_s": _covered(answer, lengths),
         "start_s": starts,
         "series": [{"labels": line.labels, "values": _averages(line, lengths)} for line in answer.series],
+    }
+
+
+def function_json(querier: Querier, query: Query, function: str, points: int) -> Json:
+    """A function's part of the query's time on steps of a minute or longer; null where there is no time."""
+    answer = querier.function_share(query, max(choose_step(query.range, points), 60), function)
+    line = answer.series[0]
+    known = ~np.isnan(line.values)
+    starts = line.start_s.tolist()
+    return {
+        "range": range_json(query.range),
+        "step_s": answer.step_s,
+        "resolution": answer.resolution,
+        "covered_s": sum(_inside(query, start, answer.step_s) for start in line.start_s[known].tolist()),
+        "start_s": starts,
+        "series": [
+            {
+                "labels": line.labels,
+                "values": [
+                    round(value, 6) if there else None
+                    for value, there in zip(line.values.tolist(), known.tolist(), strict=True)
+                ],
+            }
+        ],
     }
 
 

@@ -21,7 +21,7 @@ from query_ui.api.compare import FORMATS as DIFF_FORMATS
 from query_ui.api.compare import Shape, diff_file, diff_json, load_profiles
 from query_ui.api.compare_parameters import DIFF, side_query
 from query_ui.api.hosts import HOSTS, hosts_json
-from query_ui.api.lines import DEFAULT_POINTS, series_json
+from query_ui.api.lines import DEFAULT_POINTS, function_json, series_json
 from query_ui.api.parameters import Given, Parameter
 from query_ui.api.profiles import completeness_json, profile_json, range_json, top_json
 from query_ui.api.recent import RecentAnswers
@@ -92,6 +92,8 @@ class Api:
 
     def series(self, given: Given) -> Answer:
         """Values over time."""
+        if function := given.get("function"):
+            return function_json(self.querier, given.query, str(function), given.get("points"))
         return series_json(
             self.querier, given.query, given.get("group_by"), given.get("limit"), given.get("points")
         )
@@ -254,6 +256,11 @@ ROUTES = (
         (
             *_ASK,
             GROUP_BY,
+            Parameter(
+                "function",
+                "In place of the time: the part of it (0..1) that a function of this name took, with all it calls.",
+                {"type": "string"},
+            ),
             limit(10, "lines; the rest is summed as (other)", 100),
             Parameter(
                 "points",

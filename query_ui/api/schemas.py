@@ -97,7 +97,9 @@ SERIES = record(
         record(
             "A line.",
             labels={"type": "object", "additionalProperties": TEXT},
-            values=many({"type": "number", "nullable": True}, "Average cores (or threads); null: no data."),
+            values=many(
+                {"type": "number", "nullable": True}, "Average cores (or threads), or a share; null: no data."
+            ),
         )
     ),
 )

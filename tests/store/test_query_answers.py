@@ -241,6 +241,26 @@ def test_grouped_series(world: World, question: tuple[str, int, int, str], group
     assert rest + sum(found.values()) == sum(sums.values())
 
 
+@MANY
+@given(questions(), st.sampled_from([10, 300, 3600]), st.sampled_from(["function_0", "function_4", "none"]))
+def test_share_of_a_function(
+    world: World, question: tuple[str, int, int, str], step_s: int, function: str
+) -> None:
+    query = ask(world, question)
+    (line,) = world.querier.function_share(query, step_s, function).series
+    whole, part = Counter[int](), Counter[int]()
+    for i in world.chosen(query):
+        step, value = int(world.rows.ts[i]) // step_s * step_s, int(world.rows.value[i])
+        whole[step] += value
+        if any(frame.function == function for frame in world.stack(int(world.rows.stack[i]))):
+            part[step] += value
+    for start, share in zip(line.start_s.tolist(), line.values.tolist(), strict=True):
+        if whole[start]:
+            assert share == pytest.approx(part[start] / whole[start])
+        else:
+            assert np.isnan(share)
+
+
 def test_a_line_has_gaps_where_its_own_hosts_were_silent(world: World) -> None:
     start = world.rows.fleet.start_s
     query = world.query("", start, start + 1800)
