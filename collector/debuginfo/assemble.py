@@ -48,9 +48,8 @@ class DebugInfo:
         upstream = Debuginfod(config.debuginfod_urls, intake) if config.debuginfod_urls else None
         self._namer = Namer(naming, files, upstream)
         self.service = DebugInfoService(files, intake, self._namer.wake)
-        self._offers = Offers(
-            intake, lambda: self._namer.nameless, self._namer.wake, config.debuginfo_from_agents
-        )
+        namer = self._namer
+        self._offers = Offers(intake, namer.nameless, namer.wake, config.debuginfo_from_agents)
         self.offer_service = DebugOfferService(self._offers, pay or (lambda _: None))
         metrics.register(DebugInfoMetrics(files, naming, self._offers))
 

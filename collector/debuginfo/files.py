@@ -313,10 +313,10 @@ class DebugFiles:
 def _replaces(new: DebugFile, old: DebugFile) -> bool:
     """Whether `new` counts from now on: nobody may change what a more trusted one said, and no agent what another
     one said, unless that is of no use; else lines count more than symbols."""
-    if new.origin is not old.origin:
-        return new.origin.outranks(old.origin)
-    if new.origin is Origin.AGENT:
-        return bool(old.problem)
+    if old.origin.outranks(new.origin):
+        return False
+    if old.origin is Origin.AGENT:
+        return new.origin is not Origin.AGENT or bool(old.problem)
     return new.lines or not old.lines
 
 

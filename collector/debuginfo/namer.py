@@ -38,10 +38,16 @@ class Namer:
         self._stopping = False
         self._failing = ""
         self._named_new_s = 0.0
-        self.nameless: frozenset[str] = frozenset()
-        """Builds with frames that nothing is known of, as of the last round; of very many those with most."""
+        self._nameless: frozenset[str] = frozenset()
+        self._nameless_asked = False
         self._thread = threading.Thread(target=self._run, name="namer", daemon=True)
         self._thread.start()
+
+    def nameless(self) -> frozenset[str]:
+        """Builds with frames that nothing is known of, as of the round after the last question; of very many those
+        with most."""
+        self._nameless_asked = True
+        return self._nameless
 
     def wake(self) -> None:
         """There is a new file."""
@@ -84,8 +90,10 @@ class Namer:
                 self._naming.name(file, frames)
             except WorkerFailed as failed:
                 self._give_up(file, failed)
+        if not (self._upstream or self._nameless_asked):
+            return
         unnamed = self._naming.unnamed_builds()
-        self.nameless = frozenset(unnamed)
+        self._nameless, self._nameless_asked = frozenset(unnamed), False
         if self._upstream:
             self._fetch(self._upstream, unnamed, files)
 

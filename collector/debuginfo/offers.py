@@ -45,7 +45,7 @@ class Unknown(Exception):
 
 
 class Offers:
-    """Answers agents. Safe to use from several threads. `nameless`: builds of which frames lack names."""
+    """Answers agents. Safe to use from several threads. `nameless` tells the builds of which frames lack names."""
 
     def __init__(
         self,

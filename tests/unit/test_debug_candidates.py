@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.connection import Connection
 from agent.debug_offers.candidate import Candidate, Changed, candidate_of
 from agent.debug_offers.sightings import MAX_WAITING, SEEN_AGAIN_S, Sighting, Sightings
+from agent.debug_offers.upload import Upload
 from agent.symbolize.object_cache import FileKey
 from agent.symbolize.object_symbols import ObjectSymbols
 from collector.debuginfo.workers import WorkerLimits, Workers
 from fleetprof.frames import Frame, FrameKind
 from fleetprof.losses import DropReason
+from fleetprof.setting_kinds import Address
 from tests.unit.elf_images import Symbol, image
 from tests.workloads.stripped import Stripped, build_stripped
 
@@ -196,3 +200,26 @@ def test_files_are_noted_once_and_again_when_they_lack_more() -> None:
     seen.sightings.close()
     assert not seen.taken()
     os.close(seen.fd)
+
+
+class Waits(threading.Event):
+    """Notes how long was waited, and goes on at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        return False
+
+
+def test_parts_are_paced_and_windows_go_first() -> None:
+    connection, waits, windows = Connection(Address("127.0.0.1", 1)), Waits(), [5, 3, 1, *[0] * 20]
+    upload = Upload(connection, 100_000_000, lambda: windows.pop(0), waits)
+    upload._pace(50_000_000)
+    assert waits.seconds == [0.0, 1.0, 1.0], "two looks at the windows that wait"
+    for _ in range(10):
+        upload._pace(50_000_000)
+    assert 4.0 < waits.seconds[-1] <= 5.0, "the sum of all parts before"
+    connection.close()

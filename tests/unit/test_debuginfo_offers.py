@@ -12,7 +12,8 @@ from collector.debuginfo.arrival import Arrival, Damaged
 from collector.debuginfo.claims import CLAIM_S, FAILED_S, MAX_CLAIMS, REFUSED_S
 from collector.debuginfo.files import DebugFiles
 from collector.debuginfo.offered import MAX_OFFERS, Question, read_offers
-from collector.debuginfo.offers import Answer, Unknown, retry_ms
+from collector.debuginfo.offer_service import DebugOfferService
+from collector.debuginfo.offers import Answer, Offers, Unknown, retry_ms
 from collector.debuginfo.origin import Origin
 from collector.debuginfo.segments import Segment
 from collector.debuginfo.workers import Inspection
@@ -92,6 +93,9 @@ def test_only_what_is_needed_or_has_room_is_asked_for(shop: Shop) -> None:
     assert shop.ask("d", offer("dd" * 20, large))[0][0] is Answer.WANTED
     assert shop.ask("e", offer("ee" * 20, 2 << 20)) == [(Answer.NEVER, 0)], "larger than all room"
     assert Shop(shop.folder.parent / "none", 0).offers.refusal == "debuginfo_size is 0."
+    off = Offers(shop.intake, set, print, accepting=False)
+    answer = DebugOfferService(off).Offer(debuginfo_pb2.OfferDebugInfoRequest(agent_id="a"), None)  # type: ignore[arg-type]
+    assert (answer.accepting, answer.reason) == (False, "debuginfo_from_agents is off.")
 
 
 def test_what_others_brought_is_never_replaced_by_an_agent(shop: Shop, built: Stripped) -> None:
