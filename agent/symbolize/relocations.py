@@ -31,7 +31,7 @@ class Relocated:
         raw = self.elf.source.read(offset, size // word * word)
         words = np.frombuffer(raw, "<u8" if word == 8 else "<u4").astype(np.uint64)
         vaddr = self.elf.vaddr_of(offset)
-        if word != 8 or vaddr is None or not len(words):
+        if word != 8 or vaddr is None or vaddr >= 1 << 63 or not len(words):
             return words
         for rows in self._relative():
             inside = rows[(rows["offset"] >= vaddr) & (rows["offset"] < vaddr + len(words) * 8)]

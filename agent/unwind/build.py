@@ -39,6 +39,8 @@ from fleetprof.errors import UnavailableError
 MAX_SECTION_BYTES = 256 << 20
 _MACHINES = {EM_X86_64: X86_64, EM_AARCH64: ARM64}
 _PT_GNU_EH_FRAME = 0x6474E550
+_END_OF_MEMORY = 1 << 63
+"""Of programs: the other half is the kernel's."""
 
 
 class RowSource(Protocol):
@@ -84,6 +86,8 @@ class FrameSection:
         if self.code_end - self.base >= MAX_PAGES << PAGE_BITS:
             raise ElfError("more code than a table can tell of")
         self.vaddr, offset, size = _eh_frame(elf)
+        if not 0 <= self.vaddr < _END_OF_MEMORY or self.code_end > _END_OF_MEMORY:
+            raise ElfError("code outside of all memory")
         if size > MAX_SECTION_BYTES:
             raise ElfError(f".eh_frame is larger than {MAX_SECTION_BYTES} bytes")
         self.data = elf.source.read(offset, size)

@@ -20,7 +20,9 @@ from agent.symbolize.perf_map import PerfMap
 from agent.unwind.build import FrameSection, RowSource, write_table
 from agent.unwind.cfi import CfiRows
 from agent.unwind.cfi_library import LibraryRows, load_library
+from agent.unwind.objects import ObjectCode, TableBuilder, _Order
 from agent.unwind.read import TableReader
+from agent.unwind.table_files import TableFiles
 from collector.debuginfo.segments import NotElf, read_segments
 from fleetprof.losses import DropReason
 from tests.fuzz.binary import BinaryInputs, Field, Seed, words
@@ -112,6 +114,31 @@ def _feed_elf(data: bytes) -> bool:
     if symbols.loss not in _LOSSES or len(frames) != len(offsets):
         raise Wrong(f"{len(frames)} frames, {symbols.loss}")
     return any(frame.function for frame in frames)
+
+
+def _unwind_files() -> Subject:
+    """What the thread that builds unwind tables does with a file; it must not end."""
+    seeds = [seed for seed in _found(_SMALL, SMALL_BYTES) if _cut_frames(seed.data)]
+    builder = TableBuilder(TableFiles(Path("/proc/nowhere")))
+
+    def feed(data: bytes) -> bool:
+        built = builder._build(_Order(ObjectCode(), MemoryBytes(data)))
+        if built.file is None:
+            return False
+        with built.file as file:
+            file.seek(0)
+            TableReader(file.read())
+        return True
+
+    return _subject(feed, seeds)
+
+
+def _cut_frames(data: bytes) -> bool:
+    """Whether a file has call frame information, and little of it."""
+    try:
+        return len(FrameSection(ElfFile(MemoryBytes(data))).data) < 2000
+    except ElfError:
+        return False
 
 
 def _python_files() -> Subject:
@@ -232,6 +259,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "elf": _elf,
     "go": _go,
     "eh-frame": _eh_frame,
+    "unwind-files": _unwind_files,
     "python-files": _python_files,
     "perf-map": _perf_map,
     "jitdump": _jitdump,

@@ -8,7 +8,7 @@ RECEIVERS = (
     *("pprof", "folded", "pyroscope", "pyroscope-grpc", "pyroscope-form", "pyroscope-lines"),
 )
 """Ways in for samples and spans."""
-FILES = ("elf", "go", "eh-frame", "python-files", "perf-map", "jitdump", "debug-file")
+FILES = ("elf", "go", "eh-frame", "unwind-files", "python-files", "perf-map", "jitdump", "debug-file")
 """Files that processes bring along."""
 MEMORY = ("records", "python-names", "kallsyms", "proc", "demangle", "certificate")
 """What is read of the kernel and of processes' memory, and names."""

@@ -6,20 +6,23 @@ With FLEETPROF_SLOW=1 a million damaged sections go through the builder in C.
 import io
 import os
 import random
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.symbolize.elf import ElfError, ElfFile, FileBytes
+from agent.symbolize.elf import PF_X, ElfError, ElfFile, FileBytes, MemoryBytes
 from agent.unwind.build import FrameSection, RowSource, write_table
 from agent.unwind.cfi import CfiRows
 from agent.unwind.cfi_library import LibraryRows, load_library
 from agent.unwind.layout import ARM64, X86_64
 from agent.unwind.read import TableReader
+from agent.unwind.table_files import key_of
 
 ROUNDS = 1_000_000 if os.environ.get("FLEETPROF_SLOW") == "1" else 3_000
 LIBRARY = load_library()
@@ -162,3 +165,13 @@ def test_work_is_bounded() -> None:
     section.vaddr, section.base, section.code_end, section.machine = 0, 0, 1 << 20, X86_64
     in_c, _ = both(section)
     assert in_c is None
+
+
+def test_code_at_the_end_of_memory_has_no_table() -> None:
+    """Its end is no number of 64 bits; the thread that builds tables must outlive it."""
+    data = bytearray(Path("/bin/true").read_bytes())
+    number = next(i for i, s in enumerate(ElfFile(MemoryBytes(bytes(data))).segments) if s.flags & PF_X)
+    (at,) = struct.unpack_from("<Q", data, 32)
+    struct.pack_into("<Q", data, at + 56 * number + 16, (1 << 64) - 4096)
+    with pytest.raises(ElfError):
+        key_of(FrameSection(ElfFile(MemoryBytes(bytes(data)))))
