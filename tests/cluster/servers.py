@@ -23,13 +23,13 @@ _START_S = 60.0
 class ZooKeeper:
     """One ZooKeeper in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, session_s: float) -> None:
         self.folder = folder
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "zoo.cfg").write_text(
-            f"tickTime=300\ndataDir={folder}/data\nclientPort={self.port}\nclientPortAddress=127.0.0.1\n"
-            "admin.enableServer=false\nmaxClientCnxns=0\nforceSync=no\n"
+            f"tickTime={int(100 * session_s)}\ndataDir={folder}/data\nclientPort={self.port}\n"
+            "clientPortAddress=127.0.0.1\nadmin.enableServer=false\nmaxClientCnxns=0\nforceSync=no\n"
         )
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -67,8 +67,10 @@ class ZooKeeper:
 class Servers:
     """The cluster: `nodes[shard][replica]`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.zookeeper = ZooKeeper(folder / "zookeeper")
+    def __init__(self, folder: Path, session_s: float = SESSION_S) -> None:
+        """`session_s`: after which ZooKeeper takes a server for dead that does not say anything."""
+        self.session_s = session_s
+        self.zookeeper = ZooKeeper(folder / "zookeeper", session_s)
         self.zookeeper.wait()
         ports = [[free_port() for _ in range(2)] for _ in range(2)]
         self.nodes = [
@@ -105,7 +107,7 @@ class Servers:
             self.zookeeper.wait()
         dead = [node for node in self.all if not node.process]
         for node in dead:
-            time.sleep(max(0.0, node.killed_s + SESSION_S + 0.5 - time.monotonic()))
+            time.sleep(max(0.0, node.killed_s + self.session_s + 0.5 - time.monotonic()))
             node.start()
         self.wait()
 
@@ -126,7 +128,7 @@ class Servers:
             ("zookeeper-1.example", "127.0.0.1"),
             ("<port>2181</port>", f"<port>{self.zookeeper.port}</port>"),
             ("<interserver_http_port>9009<", f"<interserver_http_port>{free_port()}<"),
-            ("<session_timeout_ms>10000<", f"<session_timeout_ms>{int(1000 * SESSION_S)}<"),
+            ("<session_timeout_ms>10000<", f"<session_timeout_ms>{int(1000 * self.session_s)}<"),
         ):
             assert old in text
             text = text.replace(old, new)

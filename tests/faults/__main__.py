@@ -36,7 +36,7 @@ def main() -> int:
             ending.enter_context(tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True))
         )
         if options.store == ALL:
-            return run_all(options.faults, seed, folder)
+            return run_all(options.faults, options.minutes, seed, folder)
         result = _run(options, seed, folder)
     print(f"{options.store}: {result.verdict}", flush=True)
     return 1 if result.verdict.wrong else 0
@@ -52,7 +52,9 @@ def _run(options: argparse.Namespace, seed: int, folder: Path) -> Result:
         print(f"{len(chosen)} faults on {store}, seed {seed}: {dict(Counter(chosen))}", flush=True)
         found.start()
         faults = [FAULTS[store][name] for name in chosen]
-        seconds = run_faults(found, faults, chance, lambda text: print(f"{store:8}{text}", flush=True))
+        seconds = run_faults(
+            found, faults, chance, lambda text: print(f"{store:8}{text}", flush=True), 60 * options.minutes
+        )
         result = Result(store, seed, seconds, found.finish())
         if options.folder and result.verdict.wrong:
             shutil.copytree(found.disk / "data", folder / "data")
@@ -67,6 +69,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--store", choices=[*FAULTS, ALL], default="chdb", help="default: chdb")
     parser.add_argument("--faults", type=int, default=200, metavar="N")
+    parser.add_argument("--minutes", type=float, default=1e6, help="no fault begins after so many")
     parser.add_argument("--seed", type=int, default=None, metavar="N")
     parser.add_argument("--only", action="append", metavar="NAME", help="may be given several times")
     parser.add_argument("--forget", action="store_true", help="break deduplication")

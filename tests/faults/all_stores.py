@@ -14,14 +14,14 @@ SHARES = {"chdb": 0.6, "server": 0.2, "cluster": 0.2}
 RESULT = "result.json"
 
 
-def run_all(faults: int, seed: int, folder: Path) -> int:
+def run_all(faults: int, minutes: float, seed: int, folder: Path) -> int:
     """Run so many faults in all; prints each as it comes and the table at the end. Returns 0 when all is well."""
     assert SHARES.keys() == FAULTS.keys()
     counts = {store: round(faults * share) for store, share in SHARES.items()}
     counts["chdb"] += faults - sum(counts.values())
     children = {
         store: subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"})
-        for store, command in _commands(counts, seed, folder)
+        for store, command in _commands(counts, minutes, seed, folder)
     }
     failed = False
     for store, child in children.items():
@@ -34,20 +34,19 @@ def run_all(faults: int, seed: int, folder: Path) -> int:
     return 1 if failed or len(results) < len(children) else 0
 
 
-def _commands(counts: dict[str, int], seed: int, folder: Path) -> Iterator[tuple[str, list[str]]]:
+def _commands(
+    counts: dict[str, int], minutes: float, seed: int, folder: Path
+) -> Iterator[tuple[str, list[str]]]:
     for store, count in counts.items():
-        (folder / store).mkdir(parents=True)
-        yield (
-            store,
-            [
-                *(sys.executable, "-m", "tests.faults", "--store", store, "--faults", str(count)),
-                *(
-                    "--seed",
-                    str(seed),
-                    "--folder",
-                    str(folder / store),
-                    "--result",
-                    str(folder / store / RESULT),
-                ),
-            ],
-        )
+        own = folder / store
+        own.mkdir(parents=True)
+        options = {
+            "store": store,
+            "faults": count,
+            "minutes": minutes,
+            "seed": seed,
+            "folder": own,
+            "result": own / RESULT,
+        }
+        given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        yield store, [sys.executable, "-m", "tests.faults", *given]

@@ -12,6 +12,8 @@ from tests.cluster.servers import Servers
 from tests.store.clickhouse_server import ClickHouseServer
 
 DATABASE = "faults"
+SESSION_S = 10.0
+"""A machine that is busy with other runs must not look like one that died."""
 
 
 class Place(Protocol):
@@ -87,7 +89,7 @@ class FourServers:
     in_memory = 60
 
     def __init__(self, folder: Path) -> None:
-        self.servers = Servers(folder)
+        self.servers = Servers(folder, SESSION_S)
         self.servers.wait()
 
     def address(self) -> str:

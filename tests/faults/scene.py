@@ -149,7 +149,7 @@ class Scene:
             self._acknowledged[path] = read + whole, count + lines[:whole].count(b'["ack"')
         return sum(count for _, count in self._acknowledged.values())
 
-    def wait_for_windows(self, count: int = 4, seconds: float = 120) -> None:
+    def wait_for_windows(self, count: int = 4, seconds: float = 300) -> None:
         """Wait until `count` more windows are acknowledged: the collector works."""
         before = self.acknowledged()
         wait_until(lambda: self.acknowledged() >= before + count, "windows acknowledged", seconds)
