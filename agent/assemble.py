@@ -13,6 +13,7 @@ from agent.cpython.python_frames import PythonFrames
 from agent.cpython.symbols import PythonSymbols
 from agent.debug_offers.sightings import Sightings
 from agent.identify.identifier import ENVIRONMENT_NAMES, Identifier
+from agent.jvm.java_frames import JavaFrames
 from agent.jvm.refresh import JvmMaps
 from agent.object_files import ObjectFiles
 from agent.pipeline import Parts
@@ -88,7 +89,8 @@ def _unwinder(config: AgentConfig, backend: Backend, files: ObjectFiles) -> Unwi
     builder = TableBuilder(TableFiles(config.state_dir / "unwind"))
     python = backend.unwind_tables.python
     frames = PythonFrames(python, files) if python else None
-    return Unwinder(backend.unwind_tables, files, builder, config.unwind_memory_bytes, frames)
+    java = JavaFrames(backend.unwind_tables.hotspot_fd, files)
+    return Unwinder(backend.unwind_tables, files, builder, config.unwind_memory_bytes, frames, java)
 
 
 def _symbols(native: Symbolizer, unwinder: Unwinder | None) -> Symbols:

@@ -61,6 +61,7 @@ def _load_library() -> ctypes.CDLL:
         "bpf_program__attach_iter": (pointer, [pointer, pointer]),
         "bpf_program__attach_uprobe": (pointer, [pointer, ctypes.c_bool, number, text, ctypes.c_size_t]),
         "libbpf_probe_bpf_map_type": (number, [number, pointer]),
+        "libbpf_probe_bpf_helper": (number, [number, number, pointer]),
         "bpf_link__destroy": (number, [pointer]),
         "bpf_link__fd": (number, [pointer]),
         "bpf_iter_create": (number, [number]),
@@ -69,6 +70,7 @@ def _load_library() -> ctypes.CDLL:
         "bpf_map__value_size": (ctypes.c_uint32, [pointer]),
         "bpf_map__max_entries": (ctypes.c_uint32, [pointer]),
         "bpf_map__set_max_entries": (number, [pointer, ctypes.c_uint32]),
+        "bpf_map__reuse_fd": (number, [pointer, number]),
         "bpf_map__set_autocreate": (number, [pointer, ctypes.c_bool]),
         "bpf_map__initial_value": (pointer, [pointer, ctypes.POINTER(ctypes.c_size_t)]),
         "bpf_map_lookup_elem": (number, [number, pointer, pointer]),
@@ -111,7 +113,8 @@ class BpfObject:
     """One compiled *.bpf.o: opened, adjusted, loaded, attached, and all freed by `close`.
 
     `programs`: names to load (the others are left out). `constants`: values for `const volatile` variables by
-    name. `map_entries`: max_entries of maps by name.
+    name. `map_entries`: max_entries of maps by name. `shared_maps`: descriptors of another object's maps, in place
+    of its own ones of these names.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class BpfObject:
         programs: set[str] | None = None,
         constants: dict[str, int | bytes] | None = None,
         map_entries: dict[str, int] | None = None,
+        shared_maps: dict[str, int] | None = None,
     ) -> None:
         if not os.access(path, os.R_OK):
             raise UnavailableError(
@@ -130,6 +134,7 @@ class BpfObject:
         self.path = path
         self._links: list[int] = []
         self._memory: dict[str, mmap.mmap] = {}
+        self._shared = shared_maps or {}
         self._object = self._lib.bpf_object__open_file(str(path).encode(), None)
         if not self._object:
             raise BpfError(f"Cannot open the BPF object {path}", ctypes.get_errno())
@@ -155,6 +160,9 @@ class BpfObject:
             self._lib.bpf_program__set_autoload(program, programs is None or name in programs)
         for name, count in entries.items():
             self._lib.bpf_map__set_max_entries(self.maps[name], count)
+        for name, fd in self._shared.items():
+            if self._lib.bpf_map__reuse_fd(self.maps[name], fd):
+                raise BpfError(f"Cannot share the map {name}", ctypes.get_errno())
         if constants:
             section = next(name for name in self.maps if name.endswith(".rodata"))
             size = ctypes.c_size_t()
@@ -234,8 +242,9 @@ class BpfObject:
         return sum(ns for ns, _ in totals), sum(runs for _, runs in totals)
 
     def map_bytes(self) -> int:
-        """Kernel memory of all maps, as /proc/self/fdinfo tells it (memlock)."""
-        return sum(memlock_bytes(self.map_fd(name)) for name in self.maps if self.map_fd(name) >= 0)
+        """Kernel memory of all maps but shared ones, as /proc/self/fdinfo tells it (memlock)."""
+        own = [self.map_fd(name) for name in self.maps if name not in self._shared]
+        return sum(memlock_bytes(fd) for fd in own if fd >= 0)
 
     def close(self) -> None:
         """Detach and free everything; safe to call twice."""
@@ -351,6 +360,11 @@ def enable_run_time_stats() -> Callable[[], None]:
 def has_map_type(kind: int) -> bool:
     """Whether a map of this type (enum bpf_map_type) can be created here."""
     return bool(Library.get().libbpf_probe_bpf_map_type(kind, None) == 1)
+
+
+def has_helper(program_type: int, helper: int) -> bool:
+    """Whether programs of this type (enum bpf_prog_type) may call a helper (enum bpf_func_id) here."""
+    return bool(Library.get().libbpf_probe_bpf_helper(program_type, helper, None) == 1)
 
 
 _variables: dict[tuple[Path, str], dict[str, tuple[int, int]]] = {}

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from agent.backends.cpu_sampler import depth_limit
+from agent.backends.cpu_sampler import depth_limit, unwind_constants
 from agent.backends.interface import BackendOptions, Closed, Drained
 from agent.libbpf import OBJECTS, BpfObject, add_keys
 from agent.ring import CaptureRing, RingBuffer
@@ -23,6 +23,8 @@ from agent.sched_records import RECORD, Records, Told, parse, parse_exits
 from agent.sched_stacks import below_scheduler, schedule_range
 from agent.sched_syscalls import class_of_syscall
 from agent.sched_threads import ThreadTable, ThreadWindow
+from agent.unwind.kernel_tables import KernelTables
+from agent.unwind.program import WAITS
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import DropReason, Losses
 
@@ -59,14 +61,20 @@ MAX_EXITS = 65_536
 class SchedProgram:
     """Attached from construction to `close`; raises UnavailableError where it cannot run, saying why.
 
-    `hooks` forces a variant (tests); it is probed when None.
+    `hooks` forces a variant (tests); it is probed when None. With `tables` the user stacks of waits are unwound by
+    them, else they follow frame pointers.
     """
 
-    def __init__(self, options: BackendOptions, hooks: SchedHooks | None = None) -> None:
+    def __init__(
+        self,
+        options: BackendOptions,
+        hooks: SchedHooks | None = None,
+        tables: KernelTables | None = None,
+    ) -> None:
         self._options = options
         self._hooks = hooks or probe_hooks()
         ring_bytes = _ring_bytes(os.cpu_count() or 1)
-        self.object = _load(options, self._hooks, ring_bytes)
+        self.object = _load(options, self._hooks, ring_bytes, tables)
         self._captures: CaptureRing | None = None
         self._exits: RingBuffer | None = None
         self._counts: U64 = np.zeros(len(COUNTS), np.uint64)
@@ -235,10 +243,13 @@ def _programs(options: BackendOptions, hooks: SchedHooks) -> set[str]:
     return programs | {"sched_exit"} if _stacks(options, hooks) == _AFTER else programs
 
 
-def _load(options: BackendOptions, hooks: SchedHooks, ring_bytes: int) -> BpfObject:
+def _load(
+    options: BackendOptions, hooks: SchedHooks, ring_bytes: int, tables: KernelTables | None
+) -> BpfObject:
     stacks = _stacks(options, hooks)
+    unwinding = unwind_constants(options) if tables else {}
     return BpfObject(
-        OBJECTS / "sched.bpf.o",
+        WAITS if tables else OBJECTS / "sched.bpf.o",
         programs=_programs(options, hooks),
         constants={
             "stacks": stacks,
@@ -246,6 +257,7 @@ def _load(options: BackendOptions, hooks: SchedHooks, ring_bytes: int) -> BpfObj
             "filter_pids": int(bool(options.only_pids)),
             "slot_ns": 1_000_000_000 // max(options.wait_stacks_per_second, 1),
             "class_of_syscall": class_of_syscall(),
+            **unwinding,
         },
         map_entries={
             "captures": ring_bytes,
@@ -253,4 +265,5 @@ def _load(options: BackendOptions, hooks: SchedHooks, ring_bytes: int) -> BpfObj
             "held": _HELD_STACKS if stacks == _BEFORE else 1,
             "only_pids": max(1, len(options.only_pids)),
         },
+        shared_maps=tables.shared if tables else {},
     )

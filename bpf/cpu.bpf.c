@@ -56,7 +56,7 @@ static __always_inline __u64 read_stack(void *ctx, struct fp_capture *capture, v
 static __always_inline __u64 read_user_stack(void *ctx, struct fp_capture *capture)
 {
 #ifdef FP_UNWIND
-	__u64 depth = unwind_user(ctx, capture);
+	__u64 depth = unwind_interrupted(ctx, capture);
 	FP_OPAQUE(depth);
 	if (depth && depth <= FP_MAX_USER_DEPTH)
 		return 8 * depth;

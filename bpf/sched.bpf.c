@@ -174,10 +174,9 @@ int BPF_PROG(sched_exit)
 		count(FP_COUNT_NOT_RESUMED);
 		return 0;
 	}
-	struct fp_capture *capture = capture_current(ctx, task);
+	struct fp_capture *capture = capture_current(ctx, task, cpu->pending.time_ns);
 	if (!capture)
 		return 0;
-	capture->time_ns = cpu->pending.time_ns;
 	capture->value_ns = cpu->pending.blocked_weight;
 	capture->runq_ns = cpu->pending.runq_weight;
 	capture->wait = cpu->pending.wait;

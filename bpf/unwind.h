@@ -6,41 +6,9 @@
 #ifndef FLEETPROF_UNWIND_H
 #define FLEETPROF_UNWIND_H
 
-#include "capture.h"
-#include "cpython.h"
-#include "unwind_registers.h"
-#include "unwind_tables.h"
-
-#define MAPPING_STEPS 14 /* 8,192 mappings and one more step */
-#define LINE_STEPS 13	 /* a page's rows lie in at most 4,096 lines and one */
+#include "unwind_rules.h"
 
 const volatile __u32 unwind_depth = FP_MAX_USER_DEPTH;
-
-/* How far a walk has come. It lies in a map, whose values the verifier takes as unknown, and not on the stack, where it
- * would follow each of them from frame to frame. */
-struct walk {
-	struct registers now;
-	/* The mapping that was found last. */
-	__u64 start, end, base;
-	__u64 time_ns;
-	__u32 table;
-	__u32 first, count; /* the process's mappings */
-	__u32 length;	    /* words in capture->addrs */
-	__u8 exact;	    /* `now.ip` was interrupted; else it is a return address, one behind the call */
-	__u8 caller;	    /* the frame called another one, it is not the leaf */
-	__u8 copying;	    /* a group's Python frames are being copied */
-	__u8 over;	    /* nothing is left but Python frames whose native ones were not reached */
-	__u8 why;	    /* enum fp_end */
-	struct fp_python_stack python;
-};
-
-/* 9,208 bytes for each possible CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct walk);
-} unwind_walks SEC(".maps");
 
 /* What one turn of the walk's loop is given. */
 struct turn {
@@ -51,120 +19,6 @@ struct turn {
 static __always_inline bool read_word(__u64 *value, __u64 addr)
 {
 	return !bpf_probe_read_user(value, sizeof(*value), (void *)addr);
-}
-
-static __always_inline bool find_mapping(struct walk *walk, __u64 addr)
-{
-	if (addr - walk->start < walk->end - walk->start)
-		return true;
-	__u32 low = 0, high = walk->count;
-	for (int i = 0; i < MAPPING_STEPS; i++) {
-		if (low + 1 >= high)
-			break;
-		__u32 middle = (low + high) / 2, key = walk->first + middle;
-		struct fp_mapping *mapping = bpf_map_lookup_elem(&unwind_mappings, &key);
-		if (!mapping)
-			return false;
-		if (mapping->start <= addr)
-			low = middle;
-		else
-			high = middle;
-	}
-	__u32 key = walk->first + low;
-	struct fp_mapping *mapping = bpf_map_lookup_elem(&unwind_mappings, &key);
-	if (!mapping || addr - mapping->start >= mapping->end - mapping->start)
-		return false;
-	walk->start = mapping->start;
-	walk->end = mapping->end;
-	walk->base = mapping->base;
-	walk->table = mapping->table;
-	__u64 *used = bpf_map_lookup_elem(&unwind_used, &walk->table);
-	if (used)
-		*used = walk->time_ns >> 30;
-	return true;
-}
-
-static __always_inline __u32 directory_entry(void *lines, struct fp_table *table, __u32 page)
-{
-	__u32 key = table->directory_line + page / FP_ROWS_PER_LINE;
-	struct fp_line *line = bpf_map_lookup_elem(lines, &key);
-	return line ? line->rows[page & (FP_ROWS_PER_LINE - 1)] : 0;
-}
-
-/* The last row of a line that does not begin after `wanted`. Without branches, which the verifier would follow one by
- * one: a row is after it if the difference is negative. */
-static __always_inline __u32 row_in(struct fp_line *line, __u32 wanted)
-{
-	__u64 after = 0;
-#pragma unroll
-	for (int i = 1; i < FP_ROWS_PER_LINE; i++) {
-		__u64 difference = (__u64)wanted - line->rows[i];
-		FP_OPAQUE(difference); /* or clang makes a branch of it */
-		after += difference >> 63;
-	}
-	__u64 last = FP_ROWS_PER_LINE - 1 - after;
-	FP_OPAQUE(last); /* or clang leaves the bound out, which the verifier wants to see */
-	return line->rows[last & (FP_ROWS_PER_LINE - 1)];
-}
-
-/* Copies the rule for a code offset of a table to `rule`; leaves it as it is where there is none. */
-static __always_inline void search_rule(void *lines, __u64 offset, struct fp_rule *rule)
-{
-	__u32 zero = 0;
-	struct fp_line *line = bpf_map_lookup_elem(lines, &zero);
-	if (!line)
-		return;
-	struct fp_table *table = &line->table;
-	__u32 page = offset >> FP_PAGE_BITS;
-	if (offset >> FP_PAGE_BITS >= table->pages)
-		return;
-	__u32 low = directory_entry(lines, table, page), high = directory_entry(lines, table, page + 1);
-	__u32 wanted = offset << 16 | 0xffff, rules_line = table->rules_line;
-	for (int i = 0; i < LINE_STEPS; i++) {
-		if (low + 1 >= high)
-			break;
-		__u32 middle = (low + high) / 2;
-		line = bpf_map_lookup_elem(lines, &middle);
-		if (!line)
-			return;
-		if (line->rows[0] <= wanted)
-			low = middle;
-		else
-			high = middle;
-	}
-	line = bpf_map_lookup_elem(lines, &low);
-	if (!line)
-		return;
-	__u32 number = row_in(line, wanted) & 0xffff, key = rules_line + number / FP_RULES_PER_LINE;
-	line = bpf_map_lookup_elem(lines, &key);
-	if (line)
-		*rule = line->rules[number & (FP_RULES_PER_LINE - 1)];
-}
-
-/* The rule for an address in the mapping that was found last; NULL where there is no table, with walk->why set if
- * that is not for lack of one. */
-static __always_inline struct fp_rule *find_rule(struct walk *walk, __u64 addr)
-{
-	__u32 table = walk->table;
-	if (table >= FP_MAX_TABLES) {
-		walk->why = table == FP_OVER_BUDGET ? FP_END_BUDGET : table == FP_PENDING ? FP_END_NEW : 0;
-		return NULL;
-	}
-	__u64 offset = addr - walk->base;
-	__u64 key = (__u64)unwind_generation << 45 | (__u64)table << 32 | (__u32)offset;
-	__u32 place = (key * 0x9e3779b97f4a7c15ULL) >> 54;
-	struct fp_known_rule *known = bpf_map_lookup_elem(&unwind_known, &place);
-	if (!known)
-		return NULL;
-	if (known->key == key)
-		return &known->rule;
-	void *lines = bpf_map_lookup_elem(&unwind_tables, &table);
-	if (!lines)
-		return NULL;
-	known->key = key;
-	known->rule.cfa = FP_CFA_NONE;
-	search_rule(lines, offset, &known->rule);
-	return &known->rule;
 }
 
 #if defined(__TARGET_ARCH_x86)
@@ -218,7 +72,7 @@ static __always_inline long by_frame_pointer(struct walk *walk)
 		walk->why = FP_END_ROOT;
 		return 1;
 	}
-	if (!find_mapping(walk, record[1] - 1))
+	if (!find_mapping(walk, record[1] - 1) && !in_code_heap(&walk->heap, record[1] - 1))
 		return 1;
 	walk->now.ip = record[1];
 	walk->now.sp = fp + sizeof(record);
@@ -247,6 +101,7 @@ static __always_inline bool frame_address(struct walk *walk, const struct fp_rul
 	case FP_CFA_THIRD: *cfa = now->third + offset; return true;
 	case FP_CFA_PLT: *cfa = now->sp + 8 + ((now->ip & 15) >= (__u64)offset ? 8 : 0); return true;
 	case FP_CFA_SIGNAL: return read_word(cfa, now->sp + offset);
+	case FP_CFA_INTERPRETED: return read_word(cfa, now->fp + offset);
 	case FP_CFA_REG: return !walk->caller && scratch_register(now, rule->extra, cfa) && (*cfa += offset);
 	case FP_CFA_AT_FP:
 	case FP_CFA_AT_SP:
@@ -284,8 +139,9 @@ static __always_inline bool return_address(struct walk *walk, const struct fp_ru
 #else
 static __always_inline bool return_address(struct walk *walk, const struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
 {
-	__u64 at = rule->cfa == FP_CFA_SIGNAL ? walk->now.sp + rule->cfa_offset + 8 : cfa - 8;
-	return read_word(ra, at);
+	if (rule->cfa == FP_CFA_SIGNAL)
+		return read_word(ra, walk->now.sp + rule->cfa_offset + 8);
+	return read_word(ra, rule->cfa == FP_CFA_INTERPRETED ? walk->now.fp + 8 : cfa - 8);
 }
 #endif
 
@@ -334,6 +190,10 @@ static __always_inline long step(struct walk *walk)
 		rule = find_rule(walk, addr);
 	else
 		walk->why = FP_END_NEW;
+	if (!rule && java_rule(walk->pid, addr, walk->now.sp, walk->exact, &walk->heap, &walk->made))
+		return by_rule(walk, &walk->made);
+	if (!rule && in_code_heap(&walk->heap, addr))
+		walk->why = FP_END_UNKNOWN;
 	/* A leaf outside of all mappings: they are those of the program before an exec, or a library or a JIT's memory
 	 * is new. The kernel's own walk believes every frame pointer. */
 	if (walk->why == FP_END_NEW && !walk->caller && !rule)
@@ -429,25 +289,22 @@ static long walk_frame(__u32 i, struct turn *turn)
 	return 0;
 }
 
-/* Walks the user stack of the current thread into capture->addrs and returns its depth; 0 where there are no tables
- * for it, or no registers to begin from. `capture->user_end` says why the walk ended. */
-static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct fp_capture *capture)
+/* Walks the user stack of the current thread, from the registers in `walk`, into capture->addrs and returns its depth;
+ * 0 where there are no tables for it. `capture->user_end` says why the walk ended. */
+static __always_inline __u32 unwind_from(struct walk *walk, struct fp_capture *capture)
 {
 	__u32 pid = capture->pid, zero = 0;
-	struct walk *walk = bpf_map_lookup_elem(&unwind_walks, &zero);
-	if (!walk)
-		return 0;
-	/* The registers that are known only where user code was interrupted. */
-	walk->now.scratch[0] = walk->now.scratch[1] = walk->now.scratch[2] = 0;
-	if (!user_registers(ctx, &walk->now))
-		return 0;
 	struct fp_process *process = bpf_map_lookup_elem(&unwind_processes, &pid);
-	if (!process) {
+	__u64 *generation = bpf_map_lookup_elem(&unwind_generation, &zero);
+	if (!process || !generation) {
 		capture->user_end = FP_END_NEW;
 		return 0;
 	}
 	walk->start = walk->end = 0;
+	walk->heap.low = walk->heap.high = 0;
+	walk->pid = pid;
 	walk->time_ns = capture->time_ns;
+	walk->generation = *generation;
 	walk->first = process->first;
 	walk->count = process->count;
 	walk->length = 0;
@@ -470,6 +327,30 @@ static __always_inline __u32 unwind_user(struct bpf_perf_event_data *ctx, struct
 	}
 	capture->user_end = why;
 	return walk->length;
+}
+
+static __always_inline struct walk *new_walk(void)
+{
+	__u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&unwind_walks, &zero);
+	/* The registers that are known only where user code was interrupted. */
+	if (walk)
+		walk->now.scratch[0] = walk->now.scratch[1] = walk->now.scratch[2] = 0;
+	return walk;
+}
+
+/* Walks as `unwind_from` where a perf event hit the current thread. */
+static __always_inline __u32 unwind_interrupted(struct bpf_perf_event_data *ctx, struct fp_capture *capture)
+{
+	struct walk *walk = new_walk();
+	return walk && interrupted_registers(ctx, &walk->now) ? unwind_from(walk, capture) : 0;
+}
+
+/* Walks as `unwind_from` where the current thread, `task`, entered the kernel. */
+static __always_inline __u32 unwind_waiting(struct task_struct *task, struct fp_capture *capture)
+{
+	struct walk *walk = new_walk();
+	return walk && saved_registers(task, &walk->now) ? unwind_from(walk, capture) : 0;
 }
 
 #endif

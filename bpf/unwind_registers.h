@@ -47,7 +47,7 @@ static __always_inline bool hit_user_mode(struct bpf_perf_event_data *ctx)
 	return *(volatile __u64 *)&ctx->regs.cs == USER64_CS;
 }
 
-static __always_inline void interrupted_registers(struct bpf_perf_event_data *ctx, struct registers *registers)
+static __always_inline void registers_hit(struct bpf_perf_event_data *ctx, struct registers *registers)
 {
 	registers->ip = ctx->regs.rip;
 	registers->sp = ctx->regs.rsp;
@@ -80,7 +80,7 @@ static __always_inline bool hit_user_mode(struct bpf_perf_event_data *ctx)
 	return !(*(volatile __u64 *)&ctx->regs.pstate & PSTATE_MODE);
 }
 
-static __always_inline void interrupted_registers(struct bpf_perf_event_data *ctx, struct registers *registers)
+static __always_inline void registers_hit(struct bpf_perf_event_data *ctx, struct registers *registers)
 {
 	registers->ip = ctx->regs.pc;
 	registers->sp = ctx->regs.sp;
@@ -106,10 +106,10 @@ static __always_inline bool saved_registers(struct task_struct *task, struct reg
 #endif
 
 /* False for kernel threads and 32-bit code. */
-static __always_inline bool user_registers(struct bpf_perf_event_data *ctx, struct registers *registers)
+static __always_inline bool interrupted_registers(struct bpf_perf_event_data *ctx, struct registers *registers)
 {
 	if (hit_user_mode(ctx)) {
-		interrupted_registers(ctx, registers);
+		registers_hit(ctx, registers);
 		return true;
 	}
 	struct task_struct *task = bpf_get_current_task_btf();

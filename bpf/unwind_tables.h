@@ -20,6 +20,7 @@ enum fp_cfa {
 	FP_CFA_END,	/* the return address is undefined: the outermost frame */
 	FP_CFA_REG,	/* register number `extra` + offset, known in a leaf only */
 	FP_CFA_UNKNOWN, /* by means that are not followed */
+	FP_CFA_INTERPRETED, /* Java's interpreter: memory at frame pointer + offset; the return address is above it */
 };
 
 /* Where a register of the caller is. */
@@ -82,6 +83,8 @@ struct fp_known_rule {
 	struct fp_rule rule;
 };
 
+/* The maps below are shared by all objects that unwind (agent/unwind/kernel_tables.py), save unwind_known: a sample
+ * may interrupt the walk of a wait on the same CPU. */
 #define FP_KNOWN_RULES 1024
 #define FP_MAX_TABLES 8192
 
@@ -107,8 +110,14 @@ struct {
 	__type(value, struct fp_known_rule);
 } unwind_known SEC(".maps");
 
-/* Raised by the agent whenever it unloads a table, so that no rule of it is known any more. */
-volatile __u32 unwind_generation = 1;
+/* Raised by the agent whenever it unloads a table, so that no rule of it is known any more. A page. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} unwind_generation SEC(".maps");
 
 /* When each table was last used, in units of 2^30 ns: 32 KiB (64 on 64-bit kernels, which round values to 8 bytes). */
 struct {

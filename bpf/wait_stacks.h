@@ -5,6 +5,9 @@
 
 #include "thread_state.h"
 #include "wait_budget.h"
+#ifdef FP_UNWIND
+#include "unwind.h"
+#endif
 
 enum { STACKS_NONE, STACKS_AFTER, STACKS_BEFORE };
 const volatile __u32 stacks = STACKS_AFTER;
@@ -93,13 +96,28 @@ static __always_inline __u64 read_stack(void *ctx, struct fp_capture *capture, v
 	return bytes;
 }
 
+/* Copies the user stack to capture->addrs and returns its bytes, 0 for a kernel thread. */
+static __always_inline __u64 read_user_stack(void *ctx, struct task_struct *task, struct fp_capture *capture)
+{
+	if (task->flags & PF_KTHREAD)
+		return 0;
+#ifdef FP_UNWIND
+	__u64 depth = unwind_waiting(task, capture);
+	asm volatile("" : "+r"(depth));
+	if (depth && depth <= FP_MAX_USER_DEPTH)
+		return 8 * depth;
+#endif
+	return read_stack(ctx, capture, capture->addrs, BPF_F_USER_STACK, 1);
+}
+
 /* Puts the current thread and both its stacks together. */
-static __always_inline struct fp_capture *capture_current(void *ctx, struct task_struct *task)
+static __always_inline struct fp_capture *capture_current(void *ctx, struct task_struct *task, __u64 now)
 {
 	__u32 zero = 0;
 	struct fp_capture *capture = bpf_map_lookup_elem(&scratch, &zero);
 	if (!capture)
 		return NULL;
+	capture->time_ns = now;
 	capture->pid = task->tgid;
 	capture->tid = task->pid;
 	capture->type = FP_OFFCPU;
@@ -107,9 +125,7 @@ static __always_inline struct fp_capture *capture_current(void *ctx, struct task
 	capture->unreadable = 0;
 	capture->user_end = 0;
 	bpf_get_current_comm(capture->comm, sizeof(capture->comm));
-	__u64 user = 0;
-	if (!(task->flags & PF_KTHREAD))
-		user = read_stack(ctx, capture, capture->addrs, BPF_F_USER_STACK, 1);
+	__u64 user = read_user_stack(ctx, task, capture);
 	__u64 kernel = read_stack(ctx, capture, (char *)capture->addrs + user, 0, 2);
 	capture->user_depth = user / 8;
 	capture->kernel_depth = kernel / 8;
@@ -176,7 +192,7 @@ static __always_inline void hold_stack(void *ctx, struct cpu *cpu, struct task_s
 	if (random_below(threshold) >= expected || !wants_stacks(task))
 		return;
 	raise_threshold(&cpu->budget, threshold, now);
-	struct fp_capture *capture = capture_current(ctx, task);
+	struct fp_capture *capture = capture_current(ctx, task, now);
 	if (!capture || bpf_map_update_elem(&held, &tid, capture, BPF_ANY)) {
 		count(FP_COUNT_EVICTED);
 		return;

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.backends.bcc_loader import MAPS
 from agent.backends.cpu_sampler import CpuProgram, CpuSampler, CpuSettings
-from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable
+from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable, not_unwound
 from agent.backends.run_time import RunTime
 from agent.cpus import ONLINE_CPUS
 from agent.libbpf import OBJECTS, memlock_bytes, program_run_time
@@ -55,7 +55,7 @@ class BccBackend:
         self.period_ns = settings.period_ns
         why = "needs kernel structures, which BCC reads wrongly when headers do not match; use backend core"
         why = why if options.sched else "turned off"
-        self.unavailable: tuple[Unavailable, ...] = (Unavailable("sched", why),)
+        self.unavailable: tuple[Unavailable, ...] = (Unavailable("sched", why), *not_unwound(options))
         with ExitStack() as undo:
             descriptors = load(find_bcc(folders), settings)
             for fd in descriptors:

@@ -3,14 +3,15 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from agent.backends.cpu_sampler import MAX_DEPTH, MAX_USER_DEPTH, CpuProgram, CpuSampler, CpuSettings
+from agent.backends.cpu_sampler import CpuProgram, CpuSampler, CpuSettings, unwind_constants
 from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable
 from agent.backends.run_time import RunTime
 from agent.cpus import ONLINE_CPUS
 from agent.libbpf import OBJECTS, BpfObject
 from agent.samples import concat, empty
 from agent.sched import SchedProgram
-from agent.unwind.kernel_tables import MAP_ENTRIES, KernelTables
+from agent.unwind.kernel_tables import KernelTables
+from agent.unwind.program import load_samples
 from fleetprof.errors import UnavailableError
 from fleetprof.losses import Losses
 
@@ -48,11 +49,19 @@ class CoreBackend:
     def _start_sched(self, options: BackendOptions) -> tuple[Unavailable, ...]:
         if not options.sched:
             return (Unavailable("sched", "turned off"),)
+        missing: tuple[Unavailable, ...] = ()
+        if self.unwind_tables:
+            try:
+                self._sched = SchedProgram(options, tables=self.unwind_tables)
+                return ()
+            except UnavailableError as error:
+                why = f"stacks of waits follow frame pointers only: {error.message}"
+                missing = (Unavailable("unwind waits", why),)
         try:
             self._sched = SchedProgram(options)
         except UnavailableError as error:
             return (Unavailable("sched", error.message),)
-        return ()
+        return missing
 
     def _objects(self) -> list[BpfObject]:
         return [self._object] + ([self._sched.object] if self._sched else [])
@@ -103,11 +112,8 @@ def _load(settings: CpuSettings, options: BackendOptions) -> tuple[BpfObject, tu
     entries = {"captures": settings.ring_bytes, "only_pids": settings.pid_count}
     missing: tuple[Unavailable, ...] = ()
     if options.unwind != "off":
-        # The kernel's own limit on depth is for its walk, not for ours.
-        depth = MAX_USER_DEPTH if options.max_depth >= MAX_DEPTH else options.max_depth
         try:
-            unwinding = constants | {"unwind_depth": depth, "python_frames": int(options.python != "off")}
-            return BpfObject(OBJECTS / "cpu_unwind.bpf.o", None, unwinding, entries | MAP_ENTRIES), ()
+            return load_samples(constants | unwind_constants(options), entries), ()
         except UnavailableError as error:
             missing = (Unavailable("unwind", f"stacks follow frame pointers only: {error.message}"),)
     plain = BpfObject(OBJECTS / "cpu.bpf.o", constants=constants, map_entries=entries)

@@ -47,6 +47,12 @@ def depth_limit(asked: int) -> int:
     return max(1, min(asked, MAX_DEPTH, kernel))
 
 
+def unwind_constants(options: BackendOptions) -> dict[str, int | bytes]:
+    """What programs that unwind are loaded with; the kernel's own limit on depth is for its walk, not for ours."""
+    depth = MAX_USER_DEPTH if options.max_depth >= MAX_DEPTH else options.max_depth
+    return {"unwind_depth": depth, "python_frames": int(options.python != "off")}
+
+
 def default_ring_bytes(cpus: int, frequency_hz: int) -> int:
     """Size of the ring for CPU samples, a power of two between 256 KiB and 64 MiB.
 

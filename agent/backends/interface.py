@@ -19,7 +19,7 @@ class BackendOptions:
     """Upper bound of captured wait stacks for each CPU."""
     max_depth: int = 127
     unwind: str = "off"
-    """"auto": unwind user stacks by tables where the kernel allows it."""
+    """"auto": unwind user stacks by tables where the kernel allows it; somebody must fill them (Unwinder)."""
     python: str = "auto"
     """"auto": Python functions in place of the interpreter's frames, where stacks are unwound."""
     only_pids: tuple[int, ...] = ()
@@ -62,6 +62,13 @@ class Unavailable:
 
     program: str
     why: str
+
+
+def not_unwound(options: BackendOptions) -> tuple[Unavailable, ...]:
+    """What a backend that cannot unwind lacks of what was asked for."""
+    if options.unwind == "off":
+        return ()
+    return (Unavailable("unwind", "stacks follow frame pointers only: backend core alone unwinds"),)
 
 
 class Backend(Protocol):

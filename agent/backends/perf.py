@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.backends.cpu_clock import period_of
-from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable
+from agent.backends.interface import BackendCost, BackendOptions, Closed, Drained, Unavailable, not_unwound
 from agent.cpus import online_cpus
 from agent.perf_events import (
     COUNT_SW_CPU_CLOCK,
@@ -56,6 +56,7 @@ class PerfBackend:
             Unavailable(
                 "sched", "the perf backend runs no BPF: waits and exact thread times are not measured"
             ),
+            *not_unwound(options),
         )
         self._depth = max(min(options.max_depth, _deepest()), 1)
         self._only = frozenset(options.only_pids)

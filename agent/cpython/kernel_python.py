@@ -10,6 +10,8 @@ MAX_PROCESSES = 4096
 NAMES_RING_BYTES = 512 << 10
 MAP_ENTRIES = {"python_processes": MAX_PROCESSES, "python_names": NAMES_RING_BYTES}
 """Sizes that the object is loaded with."""
+SHARED = ("python_processes", "python_names", "python_sent")
+"""The maps that all programs that unwind look into."""
 
 PROCESS = struct.Struct("<3Q15I4B2I")
 """struct fp_python: see `process_value`."""

@@ -3,23 +3,21 @@
 from pathlib import Path
 
 from agent.host_facts import Fact
-from agent.libbpf import OBJECTS, BpfObject
 from agent.unwind.cfi_library import load_library
-from agent.unwind.kernel_tables import MAP_ENTRIES
+from agent.unwind.program import SAMPLES, load_samples
 from agent.unwind.table_files import ENDING
 from fleetprof.errors import UnavailableError
 
 NAME = "unwinding"
-_PROGRAM = OBJECTS / "cpu_unwind.bpf.o"
 
 
-def unwinding(wanted: str, folder: Path, program: Path = _PROGRAM) -> Fact:
+def unwinding(wanted: str, folder: Path, program: Path = SAMPLES) -> Fact:
     """Whether user stacks can be unwound by tables, and whether they are; tried by loading the program.
 
     `folder`: where tables are kept.
     """
     try:
-        BpfObject(program, map_entries=MAP_ENTRIES).close()
+        load_samples(program=program).close()
     except UnavailableError as error:
         advice = (
             "" if wanted == "off" else "Stacks follow frame pointers only; code built without them is cut."

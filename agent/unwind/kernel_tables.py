@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.cpython.kernel_python import MAP_ENTRIES as PYTHON_MAP_ENTRIES
+from agent.cpython.kernel_python import SHARED as PYTHON_SHARED
 from agent.cpython.kernel_python import KernelPython
 from agent.libbpf import BpfObject, create_inner_array, remove_key, set_value
 from agent.samples import U64
@@ -19,6 +20,7 @@ MAX_TABLES = 8192
 NO_TABLE, OVER_BUDGET, PENDING = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 """Values of a mapping's `table` that are no slot."""
 MAX_PROCESSES = 8192
+MAX_JAVA_PROCESSES = 1024
 MAX_MAPPINGS = 32_768
 """Of all processes together; those with the same ones, as forks have, share them."""
 
@@ -27,19 +29,41 @@ MAPPING = np.dtype([("start", "<u8"), ("end", "<u8"), ("base", "<u8"), ("table",
 
 Mappings = npt.NDArray[np.void]
 
-MAP_ENTRIES = {"unwind_processes": MAX_PROCESSES, "unwind_mappings": MAX_MAPPINGS, **PYTHON_MAP_ENTRIES}
+MAP_ENTRIES = {
+    "unwind_processes": MAX_PROCESSES,
+    "unwind_mappings": MAX_MAPPINGS,
+    "hotspot_processes": MAX_JAVA_PROCESSES,
+    **PYTHON_MAP_ENTRIES,
+}
 """Sizes that the object is loaded with."""
+
+
+SHARED = (
+    "unwind_tables",
+    "unwind_generation",
+    "unwind_used",
+    "unwind_mappings",
+    "unwind_processes",
+    "hotspot_processes",
+)
+"""The maps that all programs that unwind look into."""
 
 
 class KernelTables:
     """The maps of a loaded cpu_unwind.bpf.o. They are the object's: free it, and they are gone.
 
-    `python`: those for Python frames, None where these are not wanted.
+    `python`: those for Python frames, None where these are not wanted. `hotspot_fd`: the processes that run a Java
+    VM (agent/jvm/java_frames.py). `shared`: descriptors by name, for another object whose programs unwind by the
+    same tables.
     """
 
     def __init__(self, loaded: BpfObject, python: bool = False) -> None:
         self.python = KernelPython(loaded) if python else None
-        self._generation = loaded.variable("unwind_generation").view(np.uint32)
+        self.shared = {name: loaded.map_fd(name) for name in (*SHARED, *PYTHON_SHARED)}
+        self.hotspot_fd = self.shared["hotspot_processes"]
+        self._generation_memory = mmap.mmap(self.shared["unwind_generation"], mmap.PAGESIZE)
+        self._generation: U64 = np.frombuffer(self._generation_memory, np.uint64, 1)
+        self._generation[0] = 1
         self._tables_fd = loaded.map_fd("unwind_tables")
         self._processes_fd = loaded.map_fd("unwind_processes")
         size = MAX_MAPPINGS * MAPPING.itemsize

@@ -13,6 +13,7 @@ from time import monotonic_ns
 import numpy as np
 
 from agent.cpython.python_frames import PythonFrames
+from agent.jvm.java_frames import JavaFrames
 from agent.libbpf import BpfError
 from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
@@ -80,6 +81,8 @@ class Unwinder:
     limit_bytes: int
     python: PythonFrames | None = None
     """Follows the same processes for their Python frames, where these are wanted."""
+    java: JavaFrames | None = None
+    """Follows them for their Java code."""
     _objects: dict[FileKey, ObjectCode] = field(default_factory=dict)
     _tables: dict[str, Table] = field(default_factory=dict)
     _followed: dict[int, _Followed] = field(default_factory=dict)
@@ -99,6 +102,8 @@ class Unwinder:
         self._publish(process)
         if self.python is not None:
             self.python.follow(process)
+        if self.java is not None:
+            self.java.follow(process)
 
     def turn(self) -> None:
         """Load what was built since the last call. Call about once a second."""
@@ -245,6 +250,8 @@ class Unwinder:
         self._release(self._followed.pop(pid).layout)
         if self.python is not None:
             self.python.forget(pid)
+        if self.java is not None:
+            self.java.forget(pid)
 
     def _rows(self, mappings: list[Mapping]) -> tuple[np.ndarray, frozenset[ObjectCode]]:
         """Mappings as the kernel wants them, and the objects behind them."""

@@ -13,16 +13,20 @@ from agent.backends.core import CoreBackend
 from agent.backends.interface import BackendOptions
 from agent.cpython.python_frames import PythonFrames
 from agent.cpython.symbols import PythonSymbols
+from agent.cpython.words import are_words
+from agent.jvm.java_frames import JavaFrames
 from agent.object_files import ObjectFiles
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
-from agent.samples import Captures, UserEnd, concat
+from agent.sample_rows import take
+from agent.samples import U64, Captures, UserEnd, concat
 from agent.symbolize.symbolizer import Symbolizer
 from agent.unwind.objects import TableBuilder
 from agent.unwind.table_files import TableFiles
 from agent.unwind.unwinder import Unwinder
 from fleetprof.frames import Frame
 from fleetprof.losses import Losses
+from fleetprof.profile_types import ProfileType
 from tests.kernel.cpu_load import cpu_ns, poll, rows_of, stack
 
 FREQUENCY_HZ = 499
@@ -39,7 +43,8 @@ class Unwinding:
         builder = TableBuilder(TableFiles(folder))
         kernel = self.backend.unwind_tables.python
         python = PythonFrames(kernel, self._files) if kernel else None
-        self.unwinder = Unwinder(self.backend.unwind_tables, self._files, builder, limit_bytes, python)
+        java = JavaFrames(self.backend.unwind_tables.hotspot_fd, self._files)
+        self.unwinder = Unwinder(self.backend.unwind_tables, self._files, builder, limit_bytes, python, java)
         native = Symbolizer(self._files)
         self._symbols: Symbols = PythonSymbols(native, python) if python else native
         self.losses = Losses()
@@ -79,13 +84,28 @@ class Unwinding:
         parts = [self.drain() for _ in poll(lambda: cpu_ns(pid) - began >= seconds * 1e9)]
         return rows_of(concat([*parts, self.drain()]), pid)
 
+    def waits(self, pid: int) -> Captures:
+        """The waits of a process that ended since the last drain."""
+        rows = rows_of(self.drain(), pid)
+        return take(rows, np.flatnonzero(rows.type == ProfileType.OFFCPU))
+
     def names(self, captures: Captures, row: int) -> list[str]:
         """The functions of a user stack, leaf first."""
+        return [frame.function or frame.mapping for frame in self.user_frames(captures, row)]
+
+    def user_frames(self, captures: Captures, row: int) -> list[Frame]:
+        """The frames of a user stack, leaf first."""
         addrs = stack(captures.user, row).copy()
-        addrs[1:] -= np.uint64(1)
-        process = self.processes.find(int(captures.pid[row]), 0)
+        called_from = ~are_words(addrs)
+        called_from[:1] = False
+        addrs[called_from] -= np.uint64(1)
+        return self.frames(int(captures.pid[row]), addrs)
+
+    def frames(self, pid: int, addrs: U64) -> list[Frame]:
+        """What lies at these addresses of a process."""
+        process = self.processes.find(pid, 0)
         assert process
-        return [frame.function or frame.mapping for frame in self._symbols.user_frames(process, addrs)]
+        return self._symbols.user_frames(process, addrs)
 
     def stacks(self, captures: Captures) -> list[list[Frame]]:
         """The frames of each row, leaf first, as they are sent to the collector."""
