@@ -178,7 +178,7 @@ class Mutator:
 
     def _pack(self, data: bytes) -> bytes:
         """In gzip, as it should be or not; now and then a bomb."""
-        if self._chance.random() < 0.002:
+        if self._chance.random() < 0.0005:
             return _BOMB
         packed = gzip.compress(data, 1, mtime=0)
         kind = self._chance.randrange(5)

@@ -12,7 +12,9 @@ FILES = ("elf", "go", "eh-frame", "unwind-files", "python-files", "perf-map", "j
 """Files that processes bring along."""
 MEMORY = ("records", "python-names", "kallsyms", "proc", "demangle", "certificate")
 """What is read of the kernel and of processes' memory, and names."""
-SUBJECTS = (*RECEIVERS, *FILES, *MEMORY)
+AGENTS = ("registration", "heartbeat")
+"""What agents tell of themselves."""
+SUBJECTS = (*RECEIVERS, *AGENTS, *FILES, *MEMORY)
 
 
 def subject_of(name: str) -> Subject:
@@ -21,6 +23,10 @@ def subject_of(name: str) -> Subject:
         from tests.fuzz import targets
 
         return targets.subject(name)
+    if name in AGENTS:
+        from tests.fuzz import agents
+
+        return agents.SUBJECTS[name]()
     if name in FILES:
         from tests.fuzz import files
 

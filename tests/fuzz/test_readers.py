@@ -1,4 +1,4 @@
-"""A short run of all that the agent reads of processes, and of the machinery of long runs."""
+"""A short run of all readers but the receivers of profiles, and of the machinery of long runs."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.fuzz.campaign import Campaign, Places, table
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.run import TooMuchMemory, run
 from tests.fuzz.subject import Feed, Subject, Wrong
-from tests.fuzz.subjects import FILES, MEMORY, subject_of
+from tests.fuzz.subjects import AGENTS, FILES, MEMORY, subject_of
 
 INPUTS = 300
 CORPUS = Path(__file__).with_name("corpus")
@@ -29,7 +29,7 @@ campaign.work("kill", 0, 1, 100, campaign.Places(Path({results!r}), Path({keep!r
 """
 
 
-@pytest.mark.parametrize("name", [*FILES, *MEMORY])
+@pytest.mark.parametrize("name", [*AGENTS, *FILES, *MEMORY])
 def test_damaged_inputs(name: str) -> None:
     found = run(name, INPUTS, seed=uuid.uuid4().int & 0xFFFFFFFF)
     assert found.inputs / 50 < found.taken < found.inputs, "mutations are too wild or too tame"
