@@ -54,7 +54,9 @@ _LARGE = (
     *([os.environ["FLEETPROF_FUZZ_FILES"] + "/*"] if "FLEETPROF_FUZZ_FILES" in os.environ else []),
 )
 """C, Go, debug files and interpreters, as far as they are here, and what else a folder of one's own holds."""
-ADDRS = np.array([*range(0x10, 0x4000, 0x3F0), 1 << 47, (1 << 64) - 1], np.uint64)
+ADDRS = np.array(
+    [0, 0x1000, 0x1020, 0x103F, 0x2000, 0x2010, 0x3000, 0x3030, 1 << 47, (1 << 64) - 1], np.uint64
+)
 _LOSSES = (None, DropReason.OBJECT_UNREADABLE, DropReason.SYMBOL_LIMIT)
 
 

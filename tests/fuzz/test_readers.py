@@ -15,7 +15,7 @@ from tests.fuzz.campaign import Campaign, Places, table
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.run import TooMuchMemory, run
 from tests.fuzz.subject import Feed, Subject, Wrong
-from tests.fuzz.subjects import AGENTS, FILES, MEMORY, subject_of
+from tests.fuzz.subjects import AGENTS, FILES, MEMORY, SUBJECTS, subject_of
 
 INPUTS = 300
 CORPUS = Path(__file__).with_name("corpus")
@@ -83,6 +83,13 @@ def test_an_input_that_takes_too_long_or_too_much_is_noticed() -> None:
 
     with pytest.raises(TooMuchMemory):
         run("grows", 1000, 1, subject(grows, most_bytes=20 << 20))
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_seeds_are_real(name: str) -> None:
+    """Most are taken; some are there to be refused by name."""
+    found = subject_of(name)
+    assert sum(map(found.feed, found.seeds)) * 3 >= len(found.seeds)
 
 
 def test_equal_seeds_make_equal_inputs() -> None:
