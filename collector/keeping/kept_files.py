@@ -1,4 +1,4 @@
-"""The files of the data folder that a backup holds: those of SQLite, and debug files by build id.
+"""The files of the data folder that a backup holds: those of SQLite, debug files by build id, and uploaded sources.
 
 What stands in for another file (a symcache) is made again when it is needed, and not kept.
 """
@@ -18,6 +18,7 @@ from collector.alerts.database import FILE as ALERTS
 from collector.debuginfo.files import DEBUG
 from collector.debuginfo.files import FOLDER as DEBUGINFO
 from collector.keeping.disk_guard import DROPPED_FILE
+from collector.sources.archives import FOLDER as SOURCES
 from collector.tokens.book import FILE as TOKENS
 from fleetprof.errors import UnavailableError
 
@@ -62,19 +63,20 @@ def kept_files(data: Path) -> list[Group]:
         (KeptFile(name, now_ns, _copy(data / name)),) for name in DATABASES if (data / name).exists()
     ]
     found += [(file,) for name in SMALL if (file := _read(data, data / name))]
-    return [*found, *_debug_files(data)]
+    return [*found, *_debug_files(data), *_sources(data)]
 
 
 def is_kept(name: str) -> bool:
     """Whether a backup may hold a file of this name, a path in the data folder."""
     parts = Path(name).parts
-    return name in (*DATABASES, *SMALL) or (len(parts) == 2 and parts[0] == DEBUGINFO and parts[1] != "..")
+    in_folder = len(parts) == 2 and parts[0] in (DEBUGINFO, SOURCES) and parts[1] != ".."
+    return name in (*DATABASES, *SMALL) or in_folder
 
 
 def files_there(data: Path) -> list[Path]:
     """The files of a data folder that a backup would hold."""
     found = [data / name for name in (*DATABASES, *SMALL) if (data / name).exists()]
-    return [*found, *sorted((data / DEBUGINFO).glob("*.json"))]
+    return [*found, *sorted((data / DEBUGINFO).glob("*.json")), *sorted((data / SOURCES).glob("*.zip"))]
 
 
 def _debug_files(data: Path) -> Iterator[Group]:
@@ -94,6 +96,18 @@ def _debug_files(data: Path) -> Iterator[Group]:
     for path in sorted((data / DEBUGINFO).glob("*.past")):
         if past := _read(data, path):
             yield (past,)
+
+
+def _sources(data: Path) -> Iterator[Group]:
+    """Archives, which are replaced as a whole (collector/sources/archives.py)."""
+    for path in sorted((data / SOURCES).glob("*.zip")):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            continue
+        name = f"{SOURCES}/{path.name}"
+        fingerprint = f"{name} {stat.st_mtime_ns} {stat.st_size}"
+        yield (KeptFile(name, stat.st_mtime_ns, path, fingerprint),)
 
 
 def _read(data: Path, path: Path) -> KeptFile | None:

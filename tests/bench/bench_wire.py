@@ -179,22 +179,22 @@ def measure(hosts: int, windows: int) -> Sizes:
         start_s = max(run.start_s, end_s - length_s)
         for place, drawn in enumerate(drawer.draw(host, start_s, WARM_WINDOWS + windows)):
             out = agents.outgoing(host, run, drawn, start_s + 10 * place)
-            agents.answered(out, _holding_all(out.numbered))
+            agents.answered(out, holding_all(out.numbered))
             if place == 0:
-                sizes.first += _packed(out.data)
+                sizes.first += packed(out.data)
             if place >= WARM_WINDOWS:
                 whole = drawn.whole(fleet.book)
                 sizes.windows += 1
                 sizes.rows += len(whole.rows.value)
-                sizes.ours += _packed(out.data)
-                sizes.undefined += _packed(_without_definitions(out.data))
-                sizes.otlp += _packed(OtlpWriter(True).write(whole))
-                sizes.otlp_untimed += _packed(OtlpWriter(False).write(whole))
+                sizes.ours += packed(out.data)
+                sizes.undefined += packed(_without_definitions(out.data))
+                sizes.otlp += packed(OtlpWriter(True).write(whole))
+                sizes.otlp_untimed += packed(OtlpWriter(False).write(whole))
     _print(sizes, hosts)
     return sizes
 
 
-def _holding_all(sent: Encoded | None) -> ingest_pb2.PushResponse:
+def holding_all(sent: Encoded | None) -> ingest_pb2.PushResponse:
     """The answer of a collector that has all the agent's numbers."""
     assert sent
     stacks, frames = len(sent.window.stack_ids), len(sent.definitions.frames.kind)
@@ -204,7 +204,7 @@ def _holding_all(sent: Encoded | None) -> ingest_pb2.PushResponse:
     )
 
 
-def _packed(data: bytes) -> int:
+def packed(data: bytes) -> int:
     """Its size as gRPC compresses it."""
     return len(gzip.compress(data, 6, mtime=0))
 

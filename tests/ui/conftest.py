@@ -74,6 +74,12 @@ def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
+def listed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("listed"), "listed") as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
 def empty_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serving(tmp_path_factory.mktemp("empty"), "empty") as url:
         yield url

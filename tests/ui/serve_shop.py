@@ -1,7 +1,7 @@
 """Serves an invented fleet from a store of its own: `python -m tests.ui.serve_shop FOLDER CONTENT [PORT]`.
 
-CONTENT is shop, fleet, hostile, empty, or full (empty too, on a disk that is full). A process of its own, because
-a process can have one embedded store open.
+CONTENT is shop, fleet, hostile, listed, empty, or full (empty too, on a disk that is full). A process of its own,
+because a process can have one embedded store open.
 Prints the URL, then serves until its standard input closes.
 """
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from collector.keeping.disk_guard import DiskStatus, DroppedDay
 from collector.query.querier import Querier
+from collector.sources.assemble import sources_of
 from collector.store.chdb import ChdbStore
 from collector.store.migrate import migrate
 from query_ui.app import UiConfig, create_app
 from query_ui.server import serve
-from tests.ui import fleet, hostile
+from tests.ui import fleet, hostile, listed
 from tests.ui.shop import NOW_S, fill
 
 FULL = DiskStatus(
@@ -38,7 +39,14 @@ def main(folder: Path, content: str, port: str) -> None:
     if content == "hostile":
         hostile.fill(store)
         alerts = hostile.judge(folder, store)
-    config = UiConfig(now=lambda: NOW_S, alerts=alerts, disk=lambda: FULL if content == "full" else None)
+    if content == "listed":
+        listed.fill(store, folder)
+    config = UiConfig(
+        now=lambda: NOW_S,
+        alerts=alerts,
+        disk=lambda: FULL if content == "full" else None,
+        sources=sources_of(folder),
+    )
     running = serve(create_app(Querier(store), config), "127.0.0.1", int(port))
     print(running.url, flush=True)
     sys.stdin.read()

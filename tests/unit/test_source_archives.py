@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.config import TABLE, CollectorConfig
+from collector.keeping.kept_files import files_there, is_kept, kept_files
 from collector.sources import archives
 from collector.sources.archives import Of, SourceArchives, best_match
+from collector.sources.assemble import open_archives
 from collector.sources.commands import add_source_options, run_sources
 from collector.sources.unpack import UnpackLimits, clean_path, source_files
 from collector.sources.upstream import ASK_AGAIN_S, SourceServers
@@ -162,6 +164,22 @@ def test_the_command_keeps_lists_and_removes(tmp_path: Path, capsys: pytest.Capt
         run_sources(parser.parse_args(["remove", *of]), config)
     with pytest.raises(InputError, match="cannot be read"):
         run_sources(parser.parse_args(["upload", str(tmp_path / "none.zip"), *of]), config)
+
+
+def test_backups_hold_uploaded_sources(tmp_path: Path) -> None:
+    open_archives(tmp_path).keep(Of(service="shop"), "a.zip", [("src/a.c", b"one")])
+    ((kept,),) = kept_files(tmp_path)
+    opened = kept.open()
+    assert opened
+    assert is_kept(kept.name)
+    assert files_there(tmp_path) == [tmp_path / kept.name]
+    restored = tmp_path / "restored" / kept.name
+    restored.parent.mkdir(parents=True)
+    restored.write_bytes(opened.read())
+    found = open_archives(tmp_path / "restored").find(Of(service="shop"), "/b/src/a.c")
+    assert found
+    assert found.data == b"one"
+    assert not is_kept("sources/../alerts.toml")
 
 
 def test_servers_are_asked_once_for_what_they_have_and_have_not(upstream: Upstream) -> None:
