@@ -15,7 +15,7 @@ from collector.query.asking import Asking
 from collector.query.definitions import IDS_A_STATEMENT
 from collector.query.model import Query
 from collector.query.segments import function_segments
-from collector.query.sources import Binds, Segment, match_sql, segment_condition, series_sql
+from collector.query.sources import Binds, Segment, match_sql, segment_condition, series_sql, sums_sql
 from fleetprof.frames import Frame, FrameKind
 
 MAX_FRAMES = 1_000
@@ -135,19 +135,16 @@ def _load_own(asking: Asking, query: Query, ids: list[int]) -> tuple[dict[int, i
 
 def _own_of(asking: Asking, query: Query, segment: Segment, ids: list[int]) -> Iterator[tuple[str, int, int]]:
     binds = Binds()
-    condition = segment_condition(query, segment, binds)
     some = binds.add(np.array(ids, np.uint64))
     if segment.table == "func_1h":
-        sql = (
-            "SELECT service, func AS leaf, sum(self) AS own FROM func_1h "
-            f"WHERE {condition} AND func IN {some} GROUP BY service, func"
-        )
+        sums = sums_sql(query, segment, ("service", "func"), {"own": "self"}, binds)
+        sql = f"SELECT service, func AS leaf, own FROM ({sums}) WHERE func IN {some}"
     else:
+        sums = sums_sql(query, segment, ("service", "stack"), {"v": "value"}, binds)
         services = [match_sql(m, "service", binds) for m in query.matchers if m.label == "service"]
         which = " AND ".join([*services, f"frames[1] IN {some}"])
         sql = (
-            "SELECT service, leaf, sum(v) AS own FROM (SELECT service, stack, sum(value) AS v "
-            f"FROM {segment.table} WHERE {condition} GROUP BY service, stack) AS x ALL INNER JOIN "
+            f"SELECT service, leaf, sum(v) AS own FROM ({sums}) AS x ALL INNER JOIN "
             f"(SELECT stack, any(frames[1]) AS leaf FROM stacks WHERE {which} GROUP BY stack) AS y "
             "USING stack GROUP BY service, leaf"
         )
