@@ -94,7 +94,7 @@ Begun = tuple[str, int]
 
 _TOUCHED = pa.schema([("ts", pa.uint32()), ("service", pa.string()), ("series", pa.uint64())])
 _SMALL = pa.ipc.IpcWriteOptions(compression="zstd")
-"""A tenth of the CPU time that inserting the rows takes, and some 10 bytes of each."""
+"""0.2 CPU seconds a million rows of samples, and 15 bytes of each in base64."""
 
 
 class HalfStored:

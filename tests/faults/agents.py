@@ -32,7 +32,7 @@ from tests.faults.ledger import Key, LedgerWriter
 PACE_S = 0.8
 """Time between two windows of an agent."""
 STEPPED_WINDOWS = 4
-STUCK_S = 90.0
+STUCK_S = 300.0
 """At the end, agents give up when so long nothing was delivered."""
 SPOOL_AFTER_S = 1.0
 CATCH_UP_RATE = 100.0

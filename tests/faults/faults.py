@@ -81,7 +81,7 @@ def step_collector(scene: Scene, chance: random.Random) -> None:
 
 def refuse_second(scene: Scene, chance: random.Random) -> None:
     """A second collector on the same data, while the first lives, ends at once and changes nothing."""
-    code = scene.another_collector(scene.port(), scene.data).ended(60)
+    code = scene.another_collector(scene.port(), scene.data).ended()
     assert code not in (0, -11), f"the second collector ended with {code}"
 
 
@@ -111,9 +111,9 @@ def take_over_from_sleeper(scene: Scene, chance: random.Random) -> None:
     sleeper.child.send_signal(signal.SIGSTOP)
     scene.replace_collector(second, port, data)
     scene.proxy.cut_after(0)
-    scene.wait_for_windows(count=4, seconds=240)  # a server waits 20 s for the rest of a packet
+    scene.wait_for_windows(count=4)  # a server waits 20 s for the rest of a packet
     sleeper.child.send_signal(signal.SIGCONT)
-    code = sleeper.ended(60)
+    code = sleeper.ended()
     assert code not in (0, -11), f"the collector that slept ended with {code}"
 
 

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+ENDS_S = 600.0
+"""Longest wait for an end: on a busy machine a start alone takes a minute."""
+
 
 class Process:
     """A child that is spoken to by lines."""
@@ -36,13 +39,13 @@ class Process:
         assert self.child.stdout
         assert self.child.stdout.readline(), f"{self.child.args} ended; see {self._log.name}"
 
-    def end(self, number: int, seconds: float = 240) -> int:
+    def end(self, number: int, seconds: float = ENDS_S) -> int:
         """Send a signal and wait for its exit code."""
         if self.alive:
             self.child.send_signal(number)
         return self.ended(seconds)
 
-    def ended(self, seconds: float) -> int:
+    def ended(self, seconds: float = ENDS_S) -> int:
         """Its exit code, once it has ended by itself."""
         try:
             code = self.child.wait(seconds)

@@ -19,6 +19,8 @@ from tests.faults.proxy import Proxy
 from tests.faults.verdict import Verdict, judge
 
 DISK_BYTES = 3 << 30
+WAIT_S = 900.0
+"""Longest wait for windows: a busy machine takes minutes to start a collector."""
 FIRST_PORT = 10_000
 """Below those that the kernel gives to outgoing connections."""
 AGENTS = {"killed": 3, "lasting": 3}
@@ -149,10 +151,10 @@ class Scene:
             self._acknowledged[path] = read + whole, count + lines[:whole].count(b'["ack"')
         return sum(count for _, count in self._acknowledged.values())
 
-    def wait_for_windows(self, count: int = 4, seconds: float = 300) -> None:
+    def wait_for_windows(self, count: int = 4) -> None:
         """Wait until `count` more windows are acknowledged: the collector works."""
         before = self.acknowledged()
-        wait_until(lambda: self.acknowledged() >= before + count, "windows acknowledged", seconds)
+        wait_until(lambda: self.acknowledged() >= before + count, "windows acknowledged", WAIT_S)
 
     def fill_disk(self) -> None:
         """Leave no byte on the collector's disk."""
