@@ -76,6 +76,21 @@ def push_request(
     return request
 
 
+def add_places(
+    request: ingest_pb2.PushRequest, places: Mapping[int, int], build_id: str = "ab12", stack: int = 0
+) -> None:
+    """Offset → nanoseconds, in the function that a stack of the window ends in, of its first series."""
+    message, before = request.window.places, 0
+    message.build_ids.append(bytes.fromhex(build_id))
+    for number, (offset, value) in enumerate(places.items()):
+        message.series.append(0)
+        message.stack_steps.append(0 if number else stack)
+        message.build.append(0)
+        message.offset_steps.append(offset - before)
+        message.value.append(value)
+        before = offset
+
+
 def define(
     message: ingest_pb2.Definitions, stacks: "Sequence[list[Frame]]", series: "Sequence[Mapping[str, str]]"
 ) -> None:

@@ -17,7 +17,7 @@ from collector.store.errors import StoreAway
 from collector.store.interface import Store
 from collector.store.server import ServerStore
 from tests.store.crash_rounds import rows
-from tests.store.pushes import push_request, recent_window_s
+from tests.store.pushes import add_places, push_request, recent_window_s
 
 AGENTS = 3
 SERVICE = "takeover"
@@ -61,6 +61,7 @@ class Life:
         request = push_request(
             rows(sequence), labels, sequence, start_s + 10 * sequence, f"agent-{agent}", losses={1: sequence}
         )
+        add_places(request, {16: 4**sequence, 32: 4**sequence})
         while not self.dead.is_set():
             try:
                 self._pipeline.push(request.SerializeToString())
@@ -103,6 +104,7 @@ def check(store: Store, windows: int, agents: int = AGENTS) -> None:
         ],
         "SELECT count() AS n, uniqExact(agent_id, sequence) AS u FROM windows": [count, count],
         "SELECT sum(count) AS n FROM losses": [agents * windows * (windows + 1) // 2],
+        "SELECT count() AS n, sum(value) AS v FROM places WHERE service = %(s)s": [2 * count, 2 * once],
     }
     for sql, expected in asked.items():
         found = [int(column[0]) for column in store.query((sql, {"s": SERVICE})).values()]

@@ -32,7 +32,7 @@ from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
 from fleetprof.profile_types import selection
 from fleetprof.series import series_id
 from fleetprof.v1 import ingest_pb2
-from tests.store.pushes import define, push_request, recent_window_s
+from tests.store.pushes import add_places, define, push_request, recent_window_s
 from tests.store.test_debuginfo_names import START_S, ask, frames_of_an_agent, insert_stacks
 from tests.workloads.build import SOURCES, tool
 from tests.workloads.stripped import Stripped, build_stripped
@@ -115,9 +115,9 @@ def push(store: Store, folder: Path, *requests: ingest_pb2.PushRequest) -> None:
 
 
 def window_with_places(
-    service: str, version: str, own: int, places: dict[tuple[str, int], int], sequence: int
+    service: str, version: str, own: int, build_id: str, places: dict[int, int], sequence: int
 ) -> ingest_pb2.PushRequest:
-    """A window in which TOTAL has `own` ns of its own, `places` of them where (build id, offset) says."""
+    """A window in which TOTAL has `own` ns of its own, `places` says at which offsets of a build."""
     labels = {"host": f"host-{service}", "service": service, "version": version}
     start_s = recent_window_s(sequence)
     request = push_request([], labels, sequence, start_s, agent_id=service, defined=False)
@@ -133,16 +133,7 @@ def window_with_places(
         samples.type.append(1)
         samples.value.append(value)
         samples.captures.append(1)
-    builds = sorted({build for build, _ in places})
-    message, before = request.window.places, 0
-    message.build_ids.extend(map(bytes.fromhex, builds))
-    for number, ((build, offset), value) in enumerate(places.items()):
-        message.series.append(0)
-        message.stack_steps.append(0 if number else 1)
-        message.build.append(builds.index(build))
-        message.offset_steps.append(offset - before)
-        message.value.append(value)
-        before = offset
+    add_places(request, places, build_id, stack=1)
     return request
 
 
@@ -176,11 +167,11 @@ def test_what_agents_push_is_listed_by_line(
     code = code_of(cpp, TOTAL)
     offsets = {offset: (place + 1) * 1000 for place, offset in enumerate(code[:: max(len(code) // 12, 1)])}
     own = sum(offsets.values()) + 500
-    ours = {(cpp.build_id, offset): value for offset, value in offsets.items()}
-    other = {("abcdef0123", 77): 4 * SECOND}
+    ours = cpp.build_id, offsets
     push(
-        store, tmp_path, window_with_places(service, "1.4", own, ours, 1),
-        window_with_places(service, "1.4", own, ours, 2), window_with_places(service, "1.3", 5 * SECOND, other, 3),
+        store, tmp_path, window_with_places(service, "1.4", own, *ours, 1),
+        window_with_places(service, "1.4", own, *ours, 2),
+        window_with_places(service, "1.3", 5 * SECOND, "abcdef0123", {77: 4 * SECOND}, 3),
     )  # fmt: skip
     whole = 2 * own + 5 * SECOND
 

@@ -11,8 +11,8 @@ from tests.store.takeover import Life, check, lives
 
 pytestmark = pytest.mark.store
 
-DEATHS = (5, 6, 7, 8)
-"""A batch is nine inserts: marks, names of its windows, three of definitions, samples, minutes, losses, windows."""
+DEATHS = (5, 6, 7, 8, 9)
+"""A batch is ten inserts: marks, its windows, three of definitions, places, samples, minutes, losses, windows."""
 
 
 def test_a_batch_that_a_dead_collector_left_half_written_counts_once(
@@ -22,7 +22,7 @@ def test_a_batch_that_a_dead_collector_left_half_written_counts_once(
     check(connect(), windows)
 
 
-@pytest.mark.parametrize("die_after", [6, 7, 8])
+@pytest.mark.parametrize("die_after", [7, 8, 9])
 def test_windows_whose_samples_are_there_are_completed_though_nobody_pushes_them_again(
     tmp_path: Path, connect: Callable[[], ServerStore], die_after: int
 ) -> None:
