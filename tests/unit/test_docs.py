@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "deploy/README.md")
 PROGRAMS = ("fleetprof", "fleetprof-agent", "fleetprof-collector", "fleetprof-ui")
-WITH_ACTIONS = ("alerts", "rules", "debuginfo", "token")
+WITH_ACTIONS = ("alerts", "rules", "debuginfo", "sources", "token")
 """Subcommands that have their own."""
 BIN = Path(sys.executable).parent
 
