@@ -7,7 +7,9 @@ import threading
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
+from agent.process_budget import Budget
 from agent.symbolize.elf import PF_X, PT_LOAD, ByteSource, ElfError, ElfFile, FileBytes, MemoryBytes
+from agent.symbolize.reading_cost import spending
 from agent.unwind.build import FrameSection
 from agent.unwind.table_files import TableFiles, key_of
 
@@ -67,6 +69,7 @@ class _Order:
     code: ObjectCode
     source: ByteSource
     fd: int = -1
+    budget: Budget | None = None
 
 
 @dataclass(slots=True)
@@ -80,8 +83,8 @@ class TableBuilder:
     waiting: int = 0
     """Objects ordered and not yet taken."""
 
-    def order(self, fd: int) -> ObjectCode:
-        """Have the table of an open file built; the descriptor stays the caller's."""
+    def order(self, fd: int, budget: Budget | None = None) -> ObjectCode:
+        """Have the table of an open file built; the descriptor stays the caller's. `budget` pays for it."""
         code = ObjectCode()
         try:
             own = os.dup(fd)
@@ -89,7 +92,7 @@ class TableBuilder:
             code.pending = False
             return code
         try:
-            self._put(_Order(code, FileBytes(own), own))
+            self._put(_Order(code, FileBytes(own), own, budget))
         except ElfError:
             os.close(own)
             code.pending = False
@@ -136,7 +139,8 @@ class TableBuilder:
         # At the agent's own priority: a lower one would never get its turn on a busy host, where it matters most.
         while order := self._orders.get():
             try:
-                self._built.put(self._build(order))
+                with spending(order.budget) if order.budget else contextlib.nullcontext():
+                    self._built.put(self._build(order))
             finally:
                 if order.fd >= 0:
                     os.close(order.fd)

@@ -17,6 +17,7 @@ from agent.jvm.java_frames import JavaFrames
 from agent.libbpf import BpfError
 from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
+from agent.symbolize.reading_cost import FILES_BURST_NS, ProcessBudgets
 from agent.symbolize.vdso import MAPPING as VDSO
 from agent.symbolize.vdso import own_image
 from agent.unwind.kernel_tables import (
@@ -40,6 +41,8 @@ MAX_MAPPINGS_EACH = 8192
 MAX_OBJECTS = 16_384
 
 _VDSO_KEY: FileKey = (0, 0, 0, 0)
+_NOT_NOW = ObjectCode(pending=False)
+"""Stands for a file whose table is not built at this process's expense."""
 
 
 @dataclass(slots=True)
@@ -87,6 +90,8 @@ class Unwinder:
     _tables: dict[str, Table] = field(default_factory=dict)
     _followed: dict[int, _Followed] = field(default_factory=dict)
     _layouts: dict[bytes, _Layout] = field(default_factory=dict)
+    _building: ProcessBudgets = field(default_factory=lambda: ProcessBudgets(FILES_BURST_NS))
+    """Time for tables of a process's files: it may map ever other ones."""
     _new: int = 0
     _seen: dict[tuple[int, int], ObjectCode | None] = field(default_factory=dict)
     """By device and inode, for the time of a window: a number may come back for another file."""
@@ -220,7 +225,7 @@ class Unwinder:
     def _publish(self, process: Process) -> None:
         """Tell the kernel of a process's mappings."""
         mappings = process.mappings
-        rows, objects = self._rows(mappings[:MAX_MAPPINGS_EACH])
+        rows, objects = self._rows(process, mappings[:MAX_MAPPINGS_EACH])
         content = rows.tobytes()
         layout = self._layouts.get(content)
         if layout is None:
@@ -253,11 +258,11 @@ class Unwinder:
         if self.java is not None:
             self.java.forget(pid)
 
-    def _rows(self, mappings: list[Mapping]) -> tuple[np.ndarray, frozenset[ObjectCode]]:
+    def _rows(self, process: Process, mappings: list[Mapping]) -> tuple[np.ndarray, frozenset[ObjectCode]]:
         """Mappings as the kernel wants them, and the objects behind them."""
         rows, objects = [], set()
         for mapping in mappings:
-            code = self._object(mapping)
+            code = self._object(process, mapping)
             table, base = NO_TABLE, 0
             if code is not None:
                 objects.add(code)
@@ -265,18 +270,22 @@ class Unwinder:
             rows.append((mapping.start_addr, mapping.end_addr, base, table, 0))
         return np.array(rows, MAPPING), frozenset(objects)
 
-    def _object(self, mapping: Mapping) -> ObjectCode | None:
-        """The code behind a mapping; its table is ordered when it is met first. None for memory of a JIT."""
+    def _object(self, process: Process, mapping: Mapping) -> ObjectCode | None:
+        """The code behind a mapping; its table is ordered when it is met first. None for memory of a JIT, and for
+        one file more of a process whose files took too much time."""
         if mapping.path == VDSO:
             return self._vdso(mapping)
         if not mapping.inode:
             return None
         place = mapping.device, mapping.inode
         if place not in self._seen:
-            self._seen[place] = self._object_of_file(mapping)
+            code = self._object_of_file(process, mapping)
+            if code is _NOT_NOW:
+                return None  # others may have it all the same
+            self._seen[place] = code
         return self._seen[place]
 
-    def _object_of_file(self, mapping: Mapping) -> ObjectCode | None:
+    def _object_of_file(self, process: Process, mapping: Mapping) -> ObjectCode | None:
         fd = self.files.fd(mapping)
         if fd is None:
             return None
@@ -287,7 +296,10 @@ class Unwinder:
         key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
         code = self._objects.get(key)
         if code is None:
-            code = self._objects[key] = self.builder.order(fd)
+            budget = self._building.of(process)
+            if budget.wait_ns():
+                return _NOT_NOW
+            code = self._objects[key] = self.builder.order(fd, budget)
         return code
 
     def _vdso(self, mapping: Mapping) -> ObjectCode | None:

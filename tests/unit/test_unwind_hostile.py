@@ -9,20 +9,26 @@ import random
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from agent.process import Mapping, Process
+from agent.symbolize import reading_cost
 from agent.symbolize.elf import PF_X, ElfError, ElfFile, FileBytes, MemoryBytes
 from agent.unwind.build import FrameSection, RowSource, write_table
 from agent.unwind.cfi import CfiRows
 from agent.unwind.cfi_library import LibraryRows, load_library
 from agent.unwind.layout import ARM64, X86_64
+from agent.unwind.objects import TableBuilder
 from agent.unwind.read import TableReader
-from agent.unwind.table_files import key_of
+from agent.unwind.table_files import TableFiles, key_of
+from agent.unwind.unwinder import Unwinder
 
 ROUNDS = 1_000_000 if os.environ.get("FLEETPROF_SLOW") == "1" else 3_000
 LIBRARY = load_library()
@@ -175,3 +181,39 @@ def test_code_at_the_end_of_memory_has_no_table() -> None:
     struct.pack_into("<Q", data, at + 56 * number + 16, (1 << 64) - 4096)
     with pytest.raises(ElfError):
         key_of(FrameSection(ElfFile(MemoryBytes(bytes(data)))))
+
+
+class _ByPath:
+    """Files by the path of their mapping."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, BinaryIO] = {}
+
+    def fd(self, mapping: Mapping) -> int:
+        return self._open.setdefault(mapping.path, open(mapping.path, "rb")).fileno()
+
+
+def test_a_process_pays_for_the_tables_of_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that maps ever other files gets no more of them, and others have what they map all the same."""
+    monkeypatch.setattr(reading_cost, "CPU_SHARE", 1e-9)
+    builder = TableBuilder(TableFiles(tmp_path / "tables"))
+    unwinder = Unwinder(None, _ByPath(), builder, 1 << 20)  # type: ignore[arg-type]
+    unwinder._building = reading_cost.ProcessBudgets(burst_ns=0)
+    restless, other = (Process(pid, pid, 1, "test", "/bin/test") for pid in (2**22 + 1, 2**22 + 2))
+    mappings = []
+    for number in (1, 2):
+        path = tmp_path / str(number)
+        path.write_bytes(Path("/bin/true").read_bytes())
+        mappings.append(Mapping(0x1000, 0x2000, 0x2000, str(path), 1, number))
+    assert unwinder._object(restless, mappings[0])
+    deadline = time.monotonic() + 60
+    while builder.waiting:
+        assert time.monotonic() < deadline
+        for built in builder.take():
+            assert built.file
+            built.file.close()
+    assert unwinder._object(restless, mappings[1]) is None
+    assert unwinder._object(other, mappings[1])
+    builder.close()
