@@ -12,7 +12,8 @@ from tests.store.takeover import Life, check, lives
 pytestmark = pytest.mark.store
 
 DEATHS = (5, 6, 7, 8, 9)
-"""A batch is ten inserts: marks, its windows, three of definitions, places, samples, minutes, losses, windows."""
+"""A batch is eleven inserts: marks, its rows, its windows, three of definitions, samples, places, minutes, losses,
+windows."""
 
 
 def test_a_batch_that_a_dead_collector_left_half_written_counts_once(
