@@ -45,9 +45,9 @@ def stack_block(batch: Batch, written: Written) -> dict[str, Any]:
     chosen: list[tuple[str, int]] = []
     for code, name in enumerate(services):
         places = stack[service == code]
-        new = written.new_stacks(name, batch.stack_ids[places].tolist(), _day(batch))
-        if new:
-            chosen += [(name, place) for place in places.tolist() if int(batch.stack_ids[place]) in new]
+        ids = batch.stack_ids[places].tolist()
+        if new := written.new_stacks(name, ids, _day(batch)):
+            chosen += [(name, place) for place, id_ in zip(places.tolist(), ids, strict=True) if id_ in new]
     frames = [batch.all_stacks[place].frames for _, place in chosen]
     return {
         "service": [name for name, _ in chosen],

@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused, malformed
-from collector.ingest.wire_numbers import NOBODY, Sender, WireNumbers
-from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
+from collector.ingest.wire_numbers import I64, NOBODY, Sender, WireNumbers
+from fleetprof.frames import Frame, FrameKind, frame_id, packed_stack_id
 from fleetprof.losses import DropReason
 from fleetprof.series import LABEL_NAME, MAX_LABEL_VALUE_BYTES, series_id
 from fleetprof.v1 import ingest_pb2
 
 _KINDS = {int(kind): kind for kind in FrameKind}
 _BUILD_ID = re.compile(r"[0-9a-f]{0,128}")
+_ID_BYTES = 8
 _CONTROL = dict.fromkeys((*range(32), 127), "�")
 
 
@@ -91,10 +93,7 @@ def decode_definitions(
     steps = np.array(message.frame_numbers, np.int64)
     numbers = numbers or WireNumbers()
     packed = numbers.take(sender, steps, message.first_frame_number, listed, message.frame_check)
-    frame_ids = struct.unpack(f"<{len(packed) // 8}Q", packed)
-    return Defined(
-        frames, _stacks(message.stacks, frame_ids, limits), _series(message.series, strings, limits)
-    )
+    return Defined(frames, _stacks(message.stacks, packed, limits), _series(message.series, strings, limits))
 
 
 def _check_strings(strings: list[str], limits: Limits) -> None:
@@ -145,29 +144,47 @@ def _frames(
     return ids, frames
 
 
-def _stacks(table: ingest_pb2.StackTable, frame_ids: Sequence[int], limits: Limits) -> dict[int, Stack]:
-    depths = list(table.depth)
+def _stacks(table: ingest_pb2.StackTable, frame_ids: bytes, limits: Limits) -> dict[int, Stack]:
+    """The stacks by id; `frame_ids` are those that they refer to, packed."""
+    depths = np.fromiter(table.depth, np.int64, len(table.depth))
     if len(depths) > limits.stacks:
         raise Refused(
             DropReason.STACK_LIMIT, f"The request defines {len(depths)} stacks; the limit is {limits.stacks}."
         )
-    if sum(depths) != len(table.frame_index):
+    if depths.sum() != len(table.frame_index):
         raise malformed("definitions.stacks.depth does not fit its frame_index.")
-    if max(depths, default=0) > limits.depth:
+    if depths.max(initial=0) > limits.depth:
         raise Refused(
             DropReason.STACK_LIMIT,
-            f"A stack has {max(depths)} frames; this collector takes up to {limits.depth}.",
+            f"A stack has {depths.max()} frames; this collector takes up to {limits.depth}.",
         )
-    try:
-        frames = [frame_ids[place] for place in table.frame_index]
-    except IndexError:
-        raise malformed("A stack refers to a frame that is not there.") from None
-    stacks, start = {}, 0
-    for depth in depths:
-        ids = frames[start : start + depth]
-        stacks[stack_id(ids)] = make_stack(ids)
-        start += depth
+    places = np.fromiter(table.frame_index, np.int64, len(table.frame_index))
+    if places.max(initial=-1) >= len(frame_ids) // _ID_BYTES:
+        raise malformed("A stack refers to a frame that is not there.")
+    ids = np.frombuffer(frame_ids, "<u8")[places]
+    first, kept = _first_times(places, depths)
+    frames, functions = ids.tobytes(), ids[first].tobytes()
+    stacks, start, start_functions = {}, 0, 0
+    ends = (each.cumsum() * _ID_BYTES for each in (depths, kept))
+    for end, end_functions in zip(*(each.tolist() for each in ends), strict=True):
+        own = frames[start:end]
+        recursive = end - start > end_functions - start_functions
+        stacks[packed_stack_id(own)] = Stack(
+            own, functions[start_functions:end_functions] if recursive else own
+        )
+        start, start_functions = end, end_functions
     return stacks
+
+
+def _first_times(places: I64, depths: I64) -> tuple[npt.NDArray[np.bool_], I64]:
+    """Where a frame is for the first time in its stack, and how many such places each stack has."""
+    owners = np.repeat(np.arange(len(depths)), depths)
+    keys = owners << 32 | places
+    order = np.argsort(keys, kind="stable")
+    again = order[1:][np.diff(keys[order]) == 0]
+    first = np.ones(len(places), np.bool_)
+    first[again] = False
+    return first, depths - np.bincount(owners[again], minlength=len(depths))
 
 
 def _series(table: ingest_pb2.SeriesTable, strings: list[str], limits: Limits) -> dict[int, Series]:

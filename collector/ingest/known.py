@@ -54,8 +54,10 @@ class KnownDefinitions:
         """Keep what a request defines."""
         with self._lock:
             self._frames.update(defined.frames)
-            for number, stack in defined.stacks.items():
-                self._stacks.put(number, stack)
+            # Most stacks that are new to an agent are not new to its fleet, and looking takes less than keeping.
+            for number, known in zip(defined.stacks, self._stacks.get_all(defined.stacks), strict=True):
+                if known is None:
+                    self._stacks.put(number, defined.stacks[number])
             for number, found in defined.series.items():
                 self._series.put(number, found)
 

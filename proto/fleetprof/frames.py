@@ -73,9 +73,12 @@ def frame_id(frame: Frame) -> int:
 
 def stack_id(frame_ids: Sequence[int]) -> int:
     """The 64-bit identity of a stack given its frames' ids, leaf first; 0 for the empty stack only."""
-    if not frame_ids:
-        return 0
-    return _digest(struct.pack(f"<{len(frame_ids)}Q", *frame_ids)) or 1
+    return packed_stack_id(struct.pack(f"<{len(frame_ids)}Q", *frame_ids))
+
+
+def packed_stack_id(frame_ids: bytes) -> int:
+    """The same of ids that are packed, little endian."""
+    return (_digest(frame_ids) or 1) if frame_ids else 0
 
 
 def stack_id_of(frames: Iterable[Frame]) -> int:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector.ingest.admission import admit, receive
-from collector.ingest.definitions import decode_definitions
+from collector.ingest.definitions import decode_definitions, make_stack
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused
 from collector.ingest.rows import Rows, decode_rows
@@ -21,7 +21,7 @@ from fleetprof.losses import DropReason
 from fleetprof.profile_types import ProfileType
 from fleetprof.series import series_id
 from fleetprof.v1 import ingest_pb2
-from tests.store.pushes import Row, frames_of, push_request, recent_window_s
+from tests.store.pushes import Row, define, frames_of, push_request, recent_window_s
 
 LABELS = {"host": "web-1", "service": "shop"}
 ROWS = [
@@ -64,6 +64,19 @@ def test_definitions_get_ids_by_content() -> None:
     assert np.frombuffer(defined.stacks[stack_id(ids)].frames, np.uint64).tolist() == ids
     assert defined.series[series_id(LABELS)].labels == LABELS
     assert set(defined.frames) == set(ids)
+
+
+@given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=12), max_size=8, unique_by=tuple))
+def test_stacks_are_what_their_frames_say(picked: list[list[int]]) -> None:
+    message = ingest_pb2.Definitions()
+    named = frames_of(";".join(f"f{number}" for number in range(7)))
+    define(message, [[named[number] for number in stack] for stack in picked], [])
+    ids = [[frame_id(named[number]) for number in stack] for stack in picked]
+    found = decode_definitions(message, Limits()).stacks
+    assert found == {stack_id(stack): make_stack(stack) for stack in ids}
+    assert all(
+        (stack.frames is stack.functions) == (stack.frames == stack.functions) for stack in found.values()
+    )
 
 
 def test_a_recursive_stack_has_each_function_once() -> None:
