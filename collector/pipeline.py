@@ -12,13 +12,12 @@ from collector.ingest.admission import admit, receive
 from collector.ingest.committer import Answer, Committer
 from collector.ingest.definitions import shown
 from collector.ingest.in_flight import InFlight
-from collector.ingest.known import KnownDefinitions
+from collector.ingest.known import KnownDefinitions, Missing
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later, Refused
 from collector.ingest.window import Window
 from collector.ingest.wire_numbers import AgreedNumbers, NumbersLost, Sender
-from collector.store.errors import StoreError
 from fleetprof.v1 import ingest_pb2
 
 ACKNOWLEDGE_S = 15.0
@@ -87,11 +86,9 @@ class Pipeline:
         except Refused as refused:
             self._ledger.count(refused.reason, host)
             raise
-        except StoreError as error:
-            raise Later(error.message, retry_ms=5000) from error
 
     def _take(self, request: Any, size_bytes: int) -> Answer | None:
-        """Queue a request's window; None when it was stored before."""
+        """Queue a request's window; None when it is known to be stored."""
         leave = self._room.take(size_bytes, sum(map(len, request.definitions)))
         try:
             window = admit(request, self._limits, self._clock(), self._numbers)
@@ -111,18 +108,16 @@ class Pipeline:
         return answer
 
 
-def _answer(stored: Answer | None) -> ingest_pb2.PushResponse:
-    """The answer once the window is stored; None is a window that was stored before."""
-    if stored is None:
-        return _Response(status=_Response.STATUS_DUPLICATE)
+def _answer(queued: Answer | None) -> ingest_pb2.PushResponse:
+    """The answer once it is known; None is a window that is known to be stored."""
     try:
-        missing = stored.result(timeout=ACKNOWLEDGE_S)
+        stored = queued.result(timeout=ACKNOWLEDGE_S) if queued else False
     except FutureTimeout:
         raise Later("The store is slow: the window waits to be stored; ask again.") from None
-    if missing is None:
-        return _Response(status=_Response.STATUS_ACCEPTED)
-    return _Response(
-        status=_Response.STATUS_NEED_DEFINITIONS,
-        unknown_stacks=missing.stacks,
-        unknown_series=missing.series,
-    )
+    if isinstance(stored, Missing):
+        return _Response(
+            status=_Response.STATUS_NEED_DEFINITIONS,
+            unknown_stacks=stored.stacks,
+            unknown_series=stored.series,
+        )
+    return _Response(status=_Response.STATUS_ACCEPTED if stored else _Response.STATUS_DUPLICATE)

@@ -1,20 +1,24 @@
 """Which windows are stored already: what makes a repeated Push change nothing.
 
-Windows of the last hour are known in memory, as ranges of sequence numbers for each run of an agent; an older
-window is looked up in table `windows`.
+Windows of the last hour are known in memory, as ranges of sequence numbers for each run of an agent; older ones
+are looked up in table `windows`, those of a batch at once.
 """
 
 import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from collector.ingest.window import Window, WindowKey
 from collector.store.interface import Store
 
+_STORED = (
+    "SELECT agent_id, run_id, sequence FROM windows WHERE ts >= toDateTime(%(first)s)"
+    " AND ts <= toDateTime(%(last)s) AND toUInt32(ts) IN %(starts)s AND agent_id IN %(agents)s"
+)
 LOADED_S = 3600
 MAX_RANGES = 1_000_000
 """Bounds the memory to some 200 MB; a usual run is one range."""
@@ -68,15 +72,28 @@ class AcceptedWindows:
         self._load()
 
     def __contains__(self, window: Window) -> bool:
-        """Whether the window is stored; may ask the store."""
+        """Whether the window is known to be stored; of older ones only `look_up` can tell."""
         key = window.key
         with self._lock:
             run = self._runs.get((key.agent_id, key.run_id))
-            if run is not None and key.sequence in run:
-                return True
-            if window.start_s >= self._known_from_s:
-                return False
-        return self._stored(window)
+            return run is not None and key.sequence in run
+
+    def look_up(self, windows: Sequence[Window]) -> set[WindowKey]:
+        """Those of the windows that are stored and not known to be: asks the store, for older ones. StoreError."""
+        older = [window for window in windows if window.start_s < self._known_from_s]
+        if not older:
+            return set()
+        starts = sorted({window.start_s for window in older})
+        asked = {
+            "first": starts[0],
+            "last": starts[-1],
+            "starts": starts,
+            "agents": sorted({window.key.agent_id for window in older}),
+        }
+        found = self._store.query((_STORED, asked))
+        columns = (found["agent_id"], found["run_id"].tolist(), found["sequence"].tolist())
+        stored = {WindowKey(str(agent), run, number) for agent, run, number in zip(*columns, strict=True)}
+        return stored & {window.key for window in older}
 
     def add(self, windows: Iterable[Window]) -> None:
         """Remember windows that were stored."""
@@ -113,19 +130,3 @@ class AcceptedWindows:
         for agent_id, run_id, newest, sequences in zip(*columns, strict=True):
             for sequence in np.sort(sequences).tolist():
                 self._add(WindowKey(str(agent_id), int(run_id), sequence), int(newest))
-
-    def _stored(self, window: Window) -> bool:
-        key = window.key
-        rows = self._store.query(
-            (
-                "SELECT count() AS n FROM windows WHERE ts = toDateTime(%(ts)s) AND agent_id = %(agent)s"
-                " AND run_id = %(run)s AND sequence = %(sequence)s",
-                {
-                    "ts": window.start_s,
-                    "agent": key.agent_id,
-                    "run": key.run_id,
-                    "sequence": key.sequence,
-                },
-            )
-        )
-        return bool(rows["n"][0])

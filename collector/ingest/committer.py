@@ -44,8 +44,9 @@ FLUSH_S = 5.0
 REFUSED_MS = 30_000
 """When senders come again while no window can be taken."""
 
-Answer = Future[Missing | None]
-"""None once the window is stored, or what its sender must define first; Refused or Later as exceptions."""
+Answer = Future[Missing | bool]
+"""True once the window is stored, False where it was before, or what its sender must define first; Refused or Later
+as exceptions."""
 
 
 @dataclass(slots=True)
@@ -114,7 +115,7 @@ class Committer:
             return Queued(len(self._queue), self._queued_rows)
 
     def submit(self, window: Window) -> Answer | None:
-        """Queue a window; the future has its answer. None when it is stored already.
+        """Queue a window; the future has its answer. None when it is known to be stored.
 
         A window that waits already gets the same future. Raises Later when the queue is full or closed.
         """
@@ -228,6 +229,9 @@ class Committer:
     def _commit(self, windows: list[Window]) -> None:
         """Store windows of one group, with the definitions and losses that wait."""
         try:
+            again = self.accepted.look_up(windows)
+            self._finish([window for window in windows if window.key in again], False)
+            windows = [window for window in windows if window.key not in again]
             batch, away = make_batch(windows, self._known, self._limits)
         except StoreError as error:
             self._not_now(windows, error)
@@ -244,7 +248,7 @@ class Committer:
             self.accepted.add(good)
             self.stored.windows += len(good)
             self.stored.rows += sum(window.rows for window in good)
-            self._finish(good, None)
+            self._finish(good, True)
 
     def _write(self, batch: Batch | None) -> bool:
         """Store a batch; false when the collector stops before. Raises when nothing of it is stored."""
@@ -277,7 +281,7 @@ class Committer:
         self._ledger.give_back(waiting - today)
         return today
 
-    def _finish(self, windows: Iterable[Window], answer: Missing | Refused | Later | None) -> None:
+    def _finish(self, windows: Iterable[Window], answer: Missing | Refused | Later | bool) -> None:
         with self._changed:
             futures = [self._waiting.pop(window.key) for window in windows]
         for future in futures:

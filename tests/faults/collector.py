@@ -12,6 +12,7 @@ from collector.ingest.accepted import AcceptedWindows
 def forget() -> None:
     """Break deduplication: no window was ever stored before."""
     AcceptedWindows.__contains__ = lambda self, window: False  # type: ignore[method-assign]
+    AcceptedWindows.look_up = lambda self, windows: set()  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
