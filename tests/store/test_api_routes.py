@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from collector.query.querier import Querier
+from collector.sources.assemble import sources_of
 from collector.store.chdb import ChdbStore
 from fleetprof.formats import pprof
 from query_ui.api.openapi import PREFIX
@@ -30,8 +31,9 @@ def rows(store: ChdbStore) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def client(store: ChdbStore, rows: Rows) -> Iterator[FlaskClient]:
-    return create_app(Querier(store), UiConfig(now=lambda: NOW_S)).test_client()
+def client(store: ChdbStore, rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    config = UiConfig(now=lambda: NOW_S, sources=sources_of(tmp_path_factory.mktemp("data")))
+    return create_app(Querier(store), config).test_client()
 
 
 ASK = {"query": 'service="api-shop"', "from": str(START_S), "to": str(NOW_S)}
@@ -222,11 +224,13 @@ def test_answers_are_as_documented(client: FlaskClient, route: Any) -> None:
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     names = {each["name"] for each in operation["parameters"] if each["in"] == "query"}
     address = f"{PREFIX}{route.path.replace('{name}', 'host')}"
-    asked = {name: text for name, text in {**ASK, **SIDES}.items() if name in names}
+    of_route = {"function": "function_0"} if route.path == "/source" else {}
+    asked = {name: text for name, text in {**ASK, **SIDES, **of_route}.items() if name in names}
     answer = client.get(address, query_string=asked)
     assert answer.status_code == 200, answer.text
     conforms(answer.json, schema, route.path)
-    needed = {name: text for name, text in asked.items() if name in SIDES or "a_query" in names}
+    necessary = {*SIDES, *of_route}
+    needed = {name: text for name, text in asked.items() if name in necessary or "a_query" in names}
     for name in names - set(needed):
         sent = client.get(address, query_string={**needed, name: ""})
         assert sent.status_code == 200, f"{route.path} documents {name} but refuses it: {sent.text}"
