@@ -22,6 +22,7 @@ from collector.debuginfo.files import SYMCACHE, DebugFile, DebugFiles
 from collector.debuginfo.intake import Intake
 from collector.debuginfo.namer import Namer
 from collector.debuginfo.naming import Naming
+from collector.debuginfo.origin import Origin
 from collector.debuginfo.workers import WorkerLimits, Workers
 from collector.ingest.definition_blocks import frame_block
 from collector.query.model import Matcher, Profile, Query, TimeRange
@@ -296,6 +297,13 @@ def test_files_of_nameless_builds_are_fetched_from_upstream(
         try:
             wait_until(
                 lambda: (found := kept.files.find(cpp.build_id)) and found.named, "it is fetched and used"
+            )
+            kept.files.remove(cpp.build_id)
+            data = cpp.whole.read_bytes()
+            kept.intake.take("x", len(data), [data], cpp.build_id, Origin.AGENT)
+            wait_until(
+                lambda: (found := kept.files.find(cpp.build_id)) and found.origin is Origin.DEBUGINFOD,
+                "it is fetched although an agent brought it",
             )
         finally:
             kept.workers.close()

@@ -1,6 +1,7 @@
 """Debug files of agents: each build asked for once, taken whole, and never in the place of what others brought."""
 
 import os
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from collector.debuginfo.arrival import Arrival, Damaged
 from collector.debuginfo.claims import CLAIM_S, FAILED_S, MAX_CLAIMS, REFUSED_S
 from collector.debuginfo.files import DebugFiles
-from collector.debuginfo.offered import MAX_OFFERS, Question, read_offers
 from collector.debuginfo.offer_service import DebugOfferService
+from collector.debuginfo.offered import MAX_OFFERS, Question, read_offers
 from collector.debuginfo.offers import Answer, Offers, Unknown, retry_ms
 from collector.debuginfo.origin import Origin
 from collector.debuginfo.segments import Segment
@@ -236,6 +237,65 @@ def test_parts_in_any_order_make_what_they_say_or_nothing(
         arrival.close()
     assert len(image) == size
     assert not list((arriving.folder / "incoming").iterdir())
+
+
+_AGENTS = st.sampled_from("abcd")
+_OPERATIONS = st.one_of(
+    st.tuples(st.just("ask"), _AGENTS, st.lists(st.sampled_from(["11" * 4, "22" * 4, "33" * 4]), max_size=4)),
+    st.tuples(st.sampled_from(["send", "spoil", "break"]), _AGENTS, st.just([])),
+    st.tuples(st.just("pass"), st.just(""), st.sampled_from([["1"], ["100"], ["700"], ["90000"]])),
+)
+
+
+@given(st.lists(_OPERATIONS, max_size=40))
+@settings(max_examples=60)
+def test_whatever_agents_do_a_build_is_asked_of_one_at_a_time(
+    operations: list[tuple[str, str, list[str]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        shop = Shop(Path(folder))
+        claims: dict[str, tuple[str, int]] = {}
+        ends: dict[str, int] = {}
+        for what, agent, words in operations:
+            if what == "pass":
+                shop.now_s += int(words[0])
+            elif what == "ask":
+                told = shop.ask(agent, *(offer(build_id, 1000) for build_id in words))
+                granted = [(word, claim) for word, (_, claim) in zip(words, told, strict=True) if claim]
+                assert len(granted) <= 1
+                claims.pop(agent, None)
+                for build_id, claim in granted:
+                    claims[agent], ends[agent] = (build_id, claim), 0
+            elif agent in claims:
+                known = shop.offers._claims.find(claims[agent][1])
+                at = {"send": ends[agent], "spoil": ends[agent], "break": 999}[what]
+                data = bytes(10)
+                try:
+                    shop.offers.take_part(
+                        claims[agent][1],
+                        at,
+                        data,
+                        zlib.crc32(data) ^ (what == "spoil"),
+                        b"",
+                        shop.paid.append,
+                    )
+                    assert what == "send"
+                    ends[agent] += 10
+                except Damaged:
+                    assert what == "spoil"
+                except (InputError, Unknown):
+                    assert what == "break" or known is None or shop.now_s > known.until_s
+                    del claims[agent]
+            living = list(shop.offers._claims)
+            assert (
+                len({claim.build_id for claim in living})
+                == len({claim.agent_id for claim in living})
+                == len(living)
+            )
+            assert shop.incoming() <= len(living)
+        shop.offers.close()
+        assert shop.incoming() == shop.offers.open_claims == 0
+        assert not shop.files.all()
 
 
 _texts = st.text(max_size=80) | st.sampled_from(["a" * 64, "a" * 65, "ab" * 20, "../x", "x\n"])

@@ -1,4 +1,4 @@
-// 30,000 functions that nobody calls: their table is more than an agent with little memory for symbols keeps.
+// 100,000 functions that nobody calls: their table is more than an agent with little memory for symbols keeps.
 	.macro one
 	.type	unused_\@, @function
 unused_\@:
@@ -6,7 +6,7 @@ unused_\@:
 	.size	unused_\@, 1
 	.endm
 	.text
-	.rept	30000
+	.rept	100000
 	one
 	.endr
 	.section .note.GNU-stack, "", @progbits
