@@ -1,229 +1,250 @@
-"""Rows a second through gRPC into chDB, and CPU time a row, against the same rows inserted raw, in the same run.
+"""How many sample rows a second one collector takes through gRPC, and what CPU that costs it.
 
-    make bench        or        .venv/bin/python -m tests.bench.bench_ingest [HOSTS] [WINDOWS]
+    make bench      or      .venv/bin/python -m tests.bench.bench_ingest [--store chdb|server] [--hosts N]
+        [--windows N] [--scale X] [--pace max|real] [--code FOLDER]
 
-The sender is a process of its own, with requests encoded before the clock starts; each host sends one window after
-the other. Each has 4 of 20 services and up to 100 distinct stacks of 10-60 frames of each in a window. The CPU
-time is the figure to compare: rows a second depend on what else runs (2 cores have 2 CPU-s a second, the
-sender's share included).
+The collector is a process of its own (of another source tree with --code, to compare two commits), the agents are
+another one: each has a connection, sends requests that were encoded before (ingest_requests.py), and its next one
+once the last is answered. CPU time is the kernel's account of each process, so it depends little on what else runs;
+rows a second do, and on a machine with 2 CPUs they are what is left beside the agents' process.
+
+--pace real: windows come as agents send them, every 10 s within 1.5 s of each other, and heartbeats every 30 s. The
+figure is the collector's share of one CPU. --scale 8 makes hosts so many times as busy: thousands of rows a window.
 """
 
-import multiprocessing
-import resource
+import argparse
+import json
+import os
+import pickle
+import socket
+import subprocess
 import sys
 import tempfile
-import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-import grpc
-import numpy as np
+from collector.store.interface import Store
+from collector.store.open import open_store
+from tests.bench.bench_agent_cost import cpu_s
+from tests.bench.ingest_agents import Sent
+from tests.bench.ingest_requests import encode_fleet
+from tests.store.clickhouse_server import ClickHouseServer, free_port
 
-from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
-from fleetprof.series import series_id
-from fleetprof.v1 import ingest_pb2
-from tests.store.pushes import define
-
-SERVICES = 20
-STACKS = 5000
-FUNCTIONS = 4000
-ROWS_A_SERVICE = 100
-SERVICES_A_HOST = 4
-BASES = 32
-"""Hosts whose windows are drawn."""
-
-
-@dataclass
-class Fleet:
-    """Stacks of each service, shared by its hosts."""
-
-    stacks: list[dict[int, list[Frame]]]
-
-    @classmethod
-    def invent(cls) -> "Fleet":
-        chance = np.random.default_rng(1)
-        frames = [
-            Frame(FrameKind.NATIVE, f"project::module{n % 97}::function_{n}", "app") for n in range(FUNCTIONS)
-        ]
-        ids = [frame_id(frame) for frame in frames]
-        stacks = []
-        for _ in range(SERVICES):
-            picks = (chance.integers(0, FUNCTIONS, chance.integers(10, 60)).tolist() for _ in range(STACKS))
-            stacks.append({stack_id([ids[n] for n in pick]): [frames[n] for n in pick] for pick in picks})
-        return cls(stacks)
+HERE = Path(__file__).parents[2]
+CPUS = os.cpu_count() or 1
+START_S = 120.0
+ROW_BARS = {"chdb": 500_000, "server": 300_000}
+MEMORY_BAR_MIB, CADENCE_BAR = 1536, 0.5
+FRESH_S = 1800
+"""Requests are used again for so long: of older windows a collector asks its store whether it has them."""
+RAW_ROWS = 200_000
+HOSTS, WINDOWS = 256, 12
 
 
-def requests_of(fleet: Fleet, host: int, windows: int, start_s: int) -> list[bytes]:
-    """A host's windows, encoded; the first defines all of its stacks."""
-    chance = np.random.default_rng(host)
-    services = chance.choice(SERVICES, SERVICES_A_HOST, replace=False).tolist()
-    labels = [
-        {"host": f"host-{host}", "service": f"service-{n}", "version": "1.0", "process": "app"}
-        for n in services
-    ]
-    requests, used = [], dict[int, list[Frame]]()
-    for number in range(windows):
-        request = ingest_pb2.PushRequest(
-            protocol_version=1, agent_id=f"agent-{host}", run_id=1, sequence=number + 1
-        )
-        window = request.window
-        window.start_unix_ns, window.host = (start_s + 10 * number) * 10**9, f"host-{host}"
-        window.covered_ns, window.cpu_count = 10**10, 8
-        window.series_ids.extend(series_id(each) for each in labels)
-        samples = window.samples
-        for place, service in enumerate(services):
-            known = list(fleet.stacks[service])
-            ranks = np.minimum(chance.zipf(1.3, ROWS_A_SERVICE * 4), STACKS) - 1
-            chosen = [known[rank] for rank in np.unique(ranks)[:ROWS_A_SERVICE].tolist()]
-            used.update((stack, fleet.stacks[service][stack]) for stack in chosen)
-            samples.stack.extend(range(len(window.stack_ids), len(window.stack_ids) + len(chosen)))
-            window.stack_ids.extend(chosen)
-            samples.series.extend([place] * len(chosen))
-            counts = chance.integers(1, 4, len(chosen))
-            samples.type.extend([1] * len(chosen))
-            scale = chance.normal(1.0, 0.05)  # to the exact time on CPU
-            samples.value.extend((counts * 10_101_010 * scale).astype(np.int64).tolist())
-            samples.captures.extend(counts.tolist())
-            samples.offset_count.extend(counts.tolist())
-            samples.offsets.extend(chance.integers(0, 300, int(counts.sum())).tolist())
-        requests.append(request)
-    define(requests[0].definitions, list(used.values()), labels)
-    return [request.SerializeToString() for request in requests]
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure."""
+
+    store: str = "chdb"
+    hosts: int = HOSTS
+    windows: int = WINDOWS
+    scale: float = 1.0
+    pace: str = "max"
+    code: Path = HERE
 
 
-def all_requests(hosts: int, windows: int, start_s: int) -> list[list[bytes]]:
-    """Each host's windows. Only BASES hosts are drawn; others run the same under their own name."""
-    fleet = Fleet.invent()
-    bases = [requests_of(fleet, host, windows, start_s) for host in range(min(hosts, BASES))]
-    return [
-        [renamed(data, host) if host >= BASES else data for data in bases[host % BASES]]
-        for host in range(hosts)
-    ]
+class Collector:
+    """A collector of the sources in `code`, in a process of its own."""
+
+    def __init__(self, code: Path, folder: Path, store: str) -> None:
+        """Start it and wait until it takes connections."""
+        self.port = free_port()
+        command = [sys.executable, "-m", "collector", "run", "--data", str(folder), "--log-level", "warning"]
+        command += ["--grpc", f"127.0.0.1:{self.port}", *(["--store", store] if store else [])]
+        path = os.pathsep.join(map(str, (code, code / "proto")))
+        self.process = subprocess.Popen(command, cwd=code, env={**os.environ, "PYTHONPATH": path})
+        deadline = time.monotonic() + START_S
+        while not self._listens():
+            assert self.process.poll() is None, "the collector ended"
+            if time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError("the collector does not start")
+            time.sleep(0.05)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU time that it has used."""
+        return cpu_s(self.process.pid)
+
+    @property
+    def peak_mib(self) -> int:
+        """Most memory that it had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
+    def end(self) -> float:
+        """Have it roll up what waits, and end; the CPU time of its life."""
+        self.process.terminate()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        assert not self.process.returncode, "the collector failed"
+        return usage.ru_utime + usage.ru_stime
 
 
-def renamed(data: bytes, host: int) -> bytes:
-    """A host's request as that of another one. Its stacks need no definition; its series do."""
-    request = ingest_pb2.PushRequest.FromString(data)
-    request.agent_id, request.window.host = f"agent-{host}", f"host-{host}"
-    chance = np.random.default_rng(host % BASES)
-    labels = [
-        {"host": f"host-{host}", "service": f"service-{n}", "version": "1.0", "process": "app"}
-        for n in chance.choice(SERVICES, SERVICES_A_HOST, replace=False).tolist()
-    ]
-    del request.window.series_ids[:]
-    request.window.series_ids.extend(series_id(each) for each in labels)
-    if request.HasField("definitions"):
-        request.ClearField("definitions")
-        define(request.definitions, [], labels)
-    return request.SerializeToString()
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run took."""
+
+    sent: Sent
+    collector_s: float
+    """CPU time of the collector until the last answer."""
+    later_s: float
+    """What it took then to roll up what waited, and to end."""
+    server_s: float
+    """CPU time of the clickhouse-server until the last answer."""
+    peak_mib: int
+
+    @property
+    def cpu_a_million(self) -> float:
+        """CPU seconds of the collector for a million rows, all of their roll-ups included."""
+        return (self.collector_s + self.later_s) / self.sent.rows * 1e6
 
 
-def send(address: str, hosts: int, windows: int, start_s: int, go: Any, counts: Any) -> None:
-    """A process of agents: first their definitions, then, after `go`, every window of every host, in order."""
-    requests = all_requests(hosts, windows + 1, start_s)
-    rows = sum(
-        len(ingest_pb2.PushRequest.FromString(data).window.samples.value)
-        for each in requests
-        for data in each[1:]
-    )
-    channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 64 << 20)])
-    push = channel.unary_unary("/fleetprof.v1.IngestService/Push")
-    done, answered = threading.Semaphore(0), [0]
-
-    def next_window(host: int, number: int) -> None:
-        if number > windows:
-            done.release()
-            return
-        push.future(requests[host][number], timeout=60).add_done_callback(
-            lambda call: (call.result(), next_window(host, number + 1))
-        )
-
-    for first in range(0, hosts, BASES):
-        calls = [
-            push.future(requests[host][0], timeout=60) for host in range(first, min(first + BASES, hosts))
-        ]
-        answered[0] += sum(ingest_pb2.PushResponse.FromString(call.result()).status for call in calls)
-    assert answered[0] == hosts * ingest_pb2.PushResponse.STATUS_ACCEPTED
-    counts.put(rows)
-    go.wait()
-    cpu_s = time.process_time()
-    for host in range(hosts):
-        next_window(host, 1)
-    for _ in range(hosts):
-        done.acquire()
-    counts.put(time.process_time() - cpu_s)
+def requests_file(options: Options) -> Path:
+    """A file with the agents' requests: that of a run before, or a new one."""
+    name = f"fleetprof-ingest-{os.getuid()}-{options.hosts}-{options.windows}-{options.scale:g}.pickle"
+    path = Path(tempfile.gettempdir()) / name
+    if not path.exists() or time.time() - path.stat().st_mtime > FRESH_S:
+        start_s = int(time.time()) // 10 * 10 - 10 * (options.windows + 3)
+        path.write_bytes(pickle.dumps(encode_fleet(options.hosts, options.windows, start_s, options.scale)))
+    return path
 
 
-def measure(hosts: int, windows: int, folder: Path) -> None:
-    """Print rows a second and CPU time by both ways, memory and bytes."""
-    from collector.collector import Collector
-    from collector.config import TABLE, CollectorConfig
-    from fleetprof.settings import load_settings
+def run(options: Options, folder: Path, store: str, server: ClickHouseServer | None) -> Cost:
+    """Have the agents send to a new collector."""
+    file = requests_file(options)
+    collector = Collector(options.code, folder, store)
+    agents = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.ingest_agents", str(collector.port), str(file), options.pace],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE, text=True,
+    )  # fmt: skip
+    try:
+        _says(agents.stdout)
+        before_s, server_s = collector.cpu_s, _server_cpu_s(server)
+        assert agents.stdin
+        agents.stdin.write("go\n")
+        agents.stdin.flush()
+        sent = Sent(**json.loads(_says(agents.stdout)))
+        done_s, server_s, peak = collector.cpu_s, _server_cpu_s(server) - server_s, collector.peak_mib
+        return Cost(sent, done_s - before_s, collector.end() - done_s, server_s, peak)
+    finally:
+        agents.kill()
+        agents.wait()
+        if collector.process.returncode is None:
+            collector.process.kill()
+            collector.process.wait()
 
-    start_s = int(time.time()) // 10 * 10 - 10 * (windows + 10)
-    context = multiprocessing.get_context("spawn")
-    go, counts = context.Event(), context.Queue()
-    flags = {"grpc": "127.0.0.1:0", "data": str(folder)}
-    collector = Collector(load_settings(TABLE, CollectorConfig, flags, {}).config)
-    collector.start()
-    arguments = (f"127.0.0.1:{collector.grpc_port}", hosts, windows, start_s, go, counts)
-    sender = context.Process(target=send, args=arguments)
-    sender.start()
-    rows = counts.get()
-    cpu_s, began = time.process_time(), time.perf_counter()
-    go.set()
-    sent_s = counts.get()
-    through_s = time.perf_counter() - began
-    assert collector.flush()
-    cpu_s = time.process_time() - cpu_s
-    sender.join()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    bytes_a_row = stored_bytes(collector.store)
-    raw_rows, raw_s, raw_cpu_s = insert_raw(collector.store)
-    collector.stop()
-    print(f"\n{hosts} hosts x {windows} windows, {rows} sample rows, {rows / hosts / windows:.0f} a window")
-    print(f"gRPC into chDB, with roll-ups: {rows / through_s:12,.0f} rows/s")
+
+def _says(output: IO[str] | None) -> str:
+    assert output
+    line = output.readline()
+    assert line, "the agents' process failed"
+    return line
+
+
+def _server_cpu_s(server: ClickHouseServer | None) -> float:
+    return cpu_s(server.process.pid) if server and server.process else 0.0
+
+
+def measure(options: Options, folder: Path) -> Cost:
+    """Print what a run took, beside the bars."""
+    with ExitStack() as stack:
+        store, server = "", None
+        if options.store == "server":
+            server = ClickHouseServer(folder / "server")
+            stack.callback(server.kill)
+            server.wait()
+            store = server.url("bench")
+        cost = run(options, folder / "data", store, server)
+        _print(options, cost)
+        if options.pace == "max":
+            opened = open_store(store or folder / "data")
+            stack.callback(opened.close)
+            _print_raw(opened, cost)
+    return cost
+
+
+def _print(options: Options, cost: Cost) -> None:
+    sent, bar = cost.sent, ROW_BARS[options.store]
     print(
-        f"collector's CPU: {cpu_s / rows * 1e6:.2f} s a million rows, the sender's {sent_s / rows * 1e6:.2f}"
+        f"\n{options.hosts} agents, {sent.windows} windows of {sent.rows / sent.windows:.0f} rows"
+        f" and {sent.request_bytes / sent.windows:.0f} bytes, into {options.store}; {options.code}"
     )
-    print(f"most memory: {peak} MiB; on disk: {bytes_a_row}")
-    print(f"raw chDB insert, samples only: {raw_rows / raw_s:12,.0f} rows/s")
-    print(f"CPU of raw insert: {raw_cpu_s / raw_rows * 1e6:.2f} s a million rows")
-    print(f"ratio of CPU {cpu_s / rows / (raw_cpu_s / raw_rows):.1f}")
-
-
-def stored_bytes(store: Any) -> str:
-    """Bytes a sample row of each larger table, once merged."""
-    for table in ("samples", "stack_1h", "func_1h", "series_1m", "stacks"):
-        store.execute((f"OPTIMIZE TABLE {table} FINAL", {}))
-    found = store.query(
-        (
-            "SELECT table, sum(bytes_on_disk) AS bytes FROM system.parts WHERE active AND database ="
-            " currentDatabase() GROUP BY table ORDER BY bytes DESC LIMIT 5",
-            {},
-        )
+    if options.pace == "real":
+        share = cost.collector_s / sent.seconds
+        print(f"collector at the agents' own pace, {sent.seconds:.0f} s: {share:.1%} of one CPU")
+        print(f"bar {CADENCE_BAR:.0%}: {'met' if share <= CADENCE_BAR else 'not met'}")
+    else:
+        measured, alone = sent.rows / sent.seconds, CPUS * 1e6 / cost.cpu_a_million
+        print(f"measured: {measured:10,.0f} rows/s, beside the agents' process and all else; bar {bar:,}")
+        print(f"reckoned: {alone:10,.0f} rows/s, were all {CPUS} CPUs the collector's and always busy")
+    print(
+        f"CPU of the collector: {cost.cpu_a_million:.2f} s a million rows, {cost.later_s:.1f} s after the end;"
+        f" {cost.cpu_a_million * sent.rows / sent.windows / 1000:.2f} ms a window"
     )
-    rows = int(store.query(("SELECT count() AS n FROM samples", {}))["n"][0])
-    sizes = zip(found["table"], found["bytes"].tolist(), strict=True)
-    return ", ".join(f"{table} {size / rows:.2f}" for table, size in sizes) + " bytes a sample row"
+    print(
+        f"CPU of the agents' process: {sent.cpu_s / sent.rows * 1e6:.2f} s a million rows;"
+        f" of the clickhouse-server: {cost.server_s / sent.rows * 1e6:.2f}"
+    )
+    print(
+        f"a window's answer came after {sent.answer_ms[0]:.0f} ms, 99 % within {sent.answer_ms[1]:.0f} ms;"
+        f" {sent.again} calls were made again"
+    )
+    print(f"most memory: {cost.peak_mib} MiB; bar {MEMORY_BAR_MIB}", flush=True)
 
 
-def insert_raw(store: Any) -> tuple[int, float, float]:
-    """Insert what table samples holds once more, in blocks of 200,000; (rows, seconds, CPU-seconds)."""
+def _print_raw(store: Store, cost: Cost) -> None:
+    """The same rows, inserted raw: what is not ours of the cost."""
     table = store.query_arrow(("SELECT * FROM samples", {}))
     store.execute(("CREATE TABLE samples_raw AS samples", {}))
-    cpu_s, began = time.process_time(), time.perf_counter()
-    for first in range(0, table.num_rows, 200_000):
-        store.insert("samples_raw", table.slice(first, 200_000), "")
-    return table.num_rows, time.perf_counter() - began, time.process_time() - cpu_s
+    before_s = time.process_time()
+    for first in range(0, table.num_rows, RAW_ROWS):
+        store.insert("samples_raw", table.slice(first, RAW_ROWS), "")
+    raw = (time.process_time() - before_s) / table.num_rows * 1e6
+    print(
+        f"CPU of a raw insert into samples: {raw:.2f} s a million rows; ratio {cost.cpu_a_million / raw:.1f}"
+    )
 
 
 def test_ingest_throughput(tmp_path: Path) -> None:
-    measure(512, 8, tmp_path / "data")
+    measure(Options(), tmp_path)
+
+
+def test_ingest_cadence(tmp_path: Path) -> None:
+    measure(Options(hosts=1000, windows=4, pace="real"), tmp_path)
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", choices=tuple(ROW_BARS), default="chdb")
+    parser.add_argument("--hosts", type=int, default=HOSTS)
+    parser.add_argument("--windows", type=int, default=WINDOWS)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--pace", choices=("max", "real"), default="max")
+    parser.add_argument("--code", type=Path, default=HERE)
+    return Options(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        measure(*(int(each) for each in sys.argv[1:] or ("512", "8")), Path(folder) / "data")
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(_options(), Path(temporary))
