@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from collector.query.asking import Asking
 from collector.query.model import Matcher, Query, TimeRange
-from collector.query.segments import count_sent
+from collector.query.segments import count_rows
 from collector.query.selector import escape_regex
 from collector.query.sources import (
     HOUR_S,
@@ -71,13 +71,11 @@ class Part:
 
 def choose_parts(asking: Asking, queries: list[Query]) -> tuple[list[Part], str]:
     """(what to read of each query, a sentence about it; "" where all is read)."""
-    activities = [load_activity(asking, query) for query in queries]
-    captures = sum(host.captures for activity in activities for host in activity.values())
-    rows = captures
-    if rows > MOST_ROWS:
-        rows = min(rows, sum(count_sent(asking, query, query.range) for query in queries))
+    rows = sum(count_rows(asking, query, query.range, MOST_ROWS // len(queries)) for query in queries)
     if rows <= MOST_ROWS:
         return [Part(query, (query.range,)) for query in queries], ""
+    activities = [load_activity(asking, query) for query in queries]
+    captures = sum(host.captures for activity in activities for host in activity.values())
     hosts = _chosen(activities)
     kept = sum(activity[host].captures for activity in activities for host in hosts & activity.keys())
     share = min(1.0, MOST_ROWS / (rows * kept / captures), MOST_LOOKED_AT / rows)

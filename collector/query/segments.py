@@ -79,10 +79,10 @@ def count_rows(asking: Asking, query: Query, when: TimeRange, enough: int) -> in
         f"SELECT sum(captures) AS n FROM series_1m WHERE {segment_condition(query, minutes, binds)}", binds
     )
     found = int(captures["n"].sum())
-    return found if found <= enough else min(found, count_sent(asking, query, when))
+    return found if found <= enough else min(found, _count_sent(asking, query, when))
 
 
-def count_sent(asking: Asking, query: Query, when: TimeRange) -> int:
+def _count_sent(asking: Asking, query: Query, when: TimeRange) -> int:
     """The rows of all services and types that the query's hosts sent."""
     binds = Binds()
     found = asking.ask(

@@ -149,13 +149,13 @@ def find_place(store: ChdbStore, size: Size) -> Place:
     first, second = re.findall(r"'([^']*)'", str(found["names"][0]))
     heavy = store.query(
         (
-            "SELECT function FROM (SELECT func AS id, sum(total) AS t FROM func_1h WHERE service = %(s)s"
-            " AND type = 'cpu' GROUP BY func) AS x ANY INNER JOIN (SELECT id, any(function) AS function"
+            "SELECT named FROM (SELECT func AS id, sum(total) AS t FROM func_1h WHERE service = %(s)s"
+            " AND type = 'cpu' GROUP BY func) AS x ANY INNER JOIN (SELECT id, any(function) AS named"
             " FROM frames WHERE function != '' GROUP BY id) AS y USING id ORDER BY t DESC LIMIT 1 OFFSET 30",
             {"s": service},
         )
     )
-    return Place(service, (first, second), str(heavy["function"][0]), end_s, size.hours)
+    return Place(service, (first, second), str(heavy["named"][0]), end_s, size.hours)
 
 
 def ask_here(data: Path, name: str, place: Place) -> dict[str, float]:
@@ -341,13 +341,13 @@ def main(folder: Path, size: Size) -> None:
 
 def test_store_at_size(tmp_path: Path) -> None:
     """A small one, so that `make bench` stays short."""
-    main(tmp_path, Size(hosts=100, services=20, hours=3))
+    main(tmp_path, Size(hosts=20, services=8, hours=3, seeds=4))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
-    for each in ("hosts", "services", "hours", "every"):
+    for each in ("hosts", "services", "hours", "every", "seeds"):
         parser.add_argument(f"--{each}", type=int, default=getattr(Size(), each))
     parser.add_argument("--ask", help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
@@ -356,4 +356,4 @@ if __name__ == "__main__":
         where = json.loads(given.place)
         print(json.dumps(ask_here(given.folder / "data", given.ask, Place(**where))))
     else:
-        main(given.folder, Size(given.hosts, given.services, given.hours, given.every))
+        main(given.folder, Size(given.hosts, given.services, given.hours, given.every, given.seeds))

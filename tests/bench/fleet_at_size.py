@@ -22,25 +22,21 @@ from query_ui.simulate.push import Pusher
 from query_ui.simulate.totals import Totals
 
 HOUR_S = 3600
-SEED_HOSTS = 20
-"""That go the real way; other hosts are copies of theirs."""
 IN_FLIGHT = 128
 _MEMORY_BYTES = 6 << 30
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much to fill in. `every`: of the copied hours one window in so many keeps its samples."""
+    """How much to fill in."""
 
     hosts: int = 1000
     services: int = 20
     hours: int = 24
     every: int = 6
-
-    @property
-    def seeds(self) -> int:
-        """Hosts that go the real way."""
-        return min(self.hosts, SEED_HOSTS)
+    """Of the copied hours one window in so many keeps its samples."""
+    seeds: int = 50
+    """Hosts that go the real way; others are copies of theirs."""
 
     @property
     def copies(self) -> int:
@@ -92,8 +88,9 @@ def statements(size: Size, hour_s: int) -> Iterator[str]:
     shifts = f"arrayJoin(range({size.hours}))"
     yield _series_rows(size.copies)
     yield _window_rows(size.copies, shifts)
-    for hour in range(size.hours):
-        # The hour itself has its first copy: the rows that came the real way.
+    for hour in reversed(range(size.hours)):
+        # The hour itself comes last, since the others are made of it; its first copy are the rows that came the
+        # real way.
         first, table = (1, "whole") if hour == 0 else (0, "thin")
         copies = f"arrayJoin(range({first}, {size.copies}))"
         yield _sample_rows(hour, copies, inside if hour == 0 else thin, hour_s)
