@@ -1,6 +1,5 @@
 """A short run of all readers but the receivers of profiles, and of the machinery of long runs."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from random import Random
 
 import pytest
 
+from tests.fuzz import run as running
 from tests.fuzz import sanitized
 from tests.fuzz.campaign import Campaign, Places, table
 from tests.fuzz.mutate import Mutator
@@ -67,7 +67,7 @@ def test_what_breaks_a_reader_is_noticed() -> None:
     assert "Input" in raised.value.__notes__[0]
 
 
-def test_an_input_that_takes_too_long_or_too_much_is_noticed() -> None:
+def test_an_input_that_takes_too_long_or_too_much_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def hangs(data: bytes) -> bool:
         while data != b"seed":
             pass
@@ -75,13 +75,14 @@ def test_an_input_that_takes_too_long_or_too_much_is_noticed() -> None:
 
     with pytest.raises(BaseException, match="too much CPU time"):
         run("hangs", 1000, 1, subject(hangs, most_cpu_s=0.1))
-    held: list[bytes] = []
+    fed: list[bytes] = []
 
     def grows(data: bytes) -> bool:
-        held.append(os.urandom(1 << 20))
+        fed.append(data)
         return True
 
-    with pytest.raises(TooMuchMemory):
+    monkeypatch.setattr(running, "_peak_bytes", lambda: len(fed) << 20)
+    with pytest.raises(TooMuchMemory, match="21 MiB"):
         run("grows", 1000, 1, subject(grows, most_bytes=20 << 20))
 
 
