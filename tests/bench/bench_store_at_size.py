@@ -36,7 +36,6 @@ from query_ui.api.compare import Shape, diff_json, load_profiles
 from tests.bench.fleet_at_size import HOUR_S, Size, fill
 
 REPEATS = 3
-INGEST_S = 60
 _SIZE = "size.json"
 
 
