@@ -32,8 +32,13 @@ from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
 from fleetprof.profile_types import selection
 from fleetprof.series import series_id
 from fleetprof.v1 import ingest_pb2
+from query_ui import cli
+from query_ui.app import UiConfig, create_app
+from query_ui.server import serve
 from tests.store.pushes import add_places, define, push_request, recent_window_s
 from tests.store.test_debuginfo_names import START_S, ask, frames_of_an_agent, insert_stacks
+from tests.ui import listed
+from tests.ui.shop import NOW_S
 from tests.workloads.build import SOURCES, tool
 from tests.workloads.stripped import Stripped, build_stripped
 
@@ -253,6 +258,36 @@ def test_interpreted_functions_have_text_without_values(store: Store, service: s
     assert [notice.text for notice in found.notices] == [
         "Lines of Python functions are not measured: values are of the whole function."
     ]
+
+
+def test_the_terminal_prints_what_the_server_answers(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed.fill(store, tmp_path)
+    sources = sources_of(tmp_path)
+    running = serve(create_app(Querier(store), UiConfig(now=lambda: NOW_S, sources=sources)), "127.0.0.1", 0)
+    try:
+        asked = ["source", "total", "--service", "till", "--server", running.url]
+        assert cli.run(asked) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert cli.run([*asked, "--build", listed.OLD, "--limit", "1"]) == 0
+        other = capsys.readouterr().out.splitlines()
+        assert cli.run(["source", "scan", "--server", running.url]) == 0
+        missing = capsys.readouterr()
+    finally:
+        running.stop()
+        sources.close()
+    assert lines[1] == (
+        f"{listed.TOTAL.file}:140, in till, build {listed.NEW}, "
+        "text from till-3.2.tar.gz, uploaded for till 3.2"
+    )
+    rows = {line[20:27].strip(): line for line in lines[3:]}
+    assert rows["147"].split() == ["50.00", "%", "█" * 10, "147", "sum", "+=", "cart->items[i].price;"]
+    assert rows["160"].endswith("/* 160 */   ← round_up inlined")
+    assert rows["148"].strip() == "148  /* 148 */"
+    assert [line.split()[3] for line in other[3:4]] == ["146"]
+    assert missing.out.startswith("scan: 0.005 cores of its own on average")
+    assert "Set source_lines = 200" in missing.err
 
 
 def test_long_ranges_are_listed_from_hourly_sums(store: Store, service: str, kept: Kept) -> None:
