@@ -10,6 +10,7 @@ is broken, which must be found out.
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -30,6 +31,7 @@ def main() -> int:
     options = _options()
     if options.store != ALL:
         enter_own_space("tests.faults")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end all that was started
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     with ExitStack() as ending:
         folder = options.folder or Path(

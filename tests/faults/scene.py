@@ -154,7 +154,12 @@ class Scene:
     def wait_for_windows(self, count: int = 4) -> None:
         """Wait until `count` more windows are acknowledged: the collector works."""
         before = self.acknowledged()
-        wait_until(lambda: self.acknowledged() >= before + count, "windows acknowledged", WAIT_S)
+
+        def there() -> bool:
+            assert self.collector.alive, "the collector ended by itself; see collector.log"
+            return self.acknowledged() >= before + count
+
+        wait_until(there, "windows acknowledged", WAIT_S)
 
     def fill_disk(self) -> None:
         """Leave no byte on the collector's disk."""

@@ -75,7 +75,7 @@ def look_into(data: Path, store: str, **questions: str) -> dict[str, list[list[s
     if store:
         return look(store, **questions)
     command = [sys.executable, "-c", LOOK, str(data), json.dumps(questions)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     answer: dict[str, list[list[str]]] = json.loads(done.stdout)
     return answer

@@ -72,7 +72,7 @@ def restore_until(step: str, number: int, backup: Made, *where: str) -> None:
         str(backup.folder),
         *where,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == -signal.SIGKILL, f"{step} never came: {done.stderr}"
 
 
