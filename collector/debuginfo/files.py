@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from collector.debuginfo.origin import Origin
-from collector.debuginfo.past import Gone, Past
+from collector.debuginfo.past import ENDING, Gone, Past
 from collector.debuginfo.segments import Segment
 from collector.debuginfo.workers import Inspection, is_build_id
 from fleetprof.errors import UnavailableError
@@ -29,7 +29,7 @@ log = logging.getLogger("fleetprof.debuginfo")
 FOLDER = "debuginfo"
 """In the data folder."""
 DEBUG, SYMCACHE = "debug", "symcache"
-_INCOMING, _GONE = "incoming", "gone"
+_INCOMING = "incoming"
 _USED_EVERY_S = 60.0
 
 
@@ -79,13 +79,12 @@ class DebugFiles:
         self.folder, self.limit_bytes, self._reserve_bytes = folder, limit_bytes, reserve_bytes
         self.evicted = 0
         """Files that gave way since start."""
-        self.past = Past(folder / _GONE)
+        self.past = Past(folder)
         """Files that are gone."""
         self._descriptions: dict[Path, tuple[tuple[int, int, int], DebugFile]] = {}
         try:
             _make(folder)
             _make(folder / _INCOMING)
-            _make(folder / _GONE)
         except OSError as error:
             raise _unusable(folder, error) from error
 
@@ -103,7 +102,8 @@ class DebugFiles:
 
     def used_bytes(self) -> int:
         """What the files take, those for look-ups included."""
-        return sum(self._size(path) for path in self.folder.iterdir() if path.is_file())
+        paths = [path for path in self.folder.iterdir() if path.suffix != ENDING]
+        return sum(self._size(path) for path in paths if path.is_file())
 
     def room_for_agents(self) -> int:
         """What files of agents may take: what others leave of the limit."""

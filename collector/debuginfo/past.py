@@ -1,6 +1,6 @@
 """Remembers debug files that are gone, so that agents are not asked for them again at once.
 
-One small file for each, in a folder beside the debug files, since any process may remove one there; its time says
+One small file `ID.past` for each, beside the debug files, since any process may remove one there; its time says
 when.
 """
 
@@ -9,6 +9,7 @@ import time
 from enum import StrEnum
 from pathlib import Path
 
+ENDING = ".past"
 MAX_REMEMBERED = 10_000
 
 
@@ -45,7 +46,7 @@ class Past:
 
     def sweep(self) -> None:
         """Forget what is over, and the oldest of too many."""
-        paths = [path for path in self._folder.iterdir() if not self._unlinked(path)]
+        paths = [path for path in self._folder.glob(f"*{ENDING}") if not self._unlinked(path)]
         if len(paths) > MAX_REMEMBERED:
             paths.sort(key=lambda path: path.stat().st_mtime)
             for path in paths[:-MAX_REMEMBERED]:
@@ -64,4 +65,4 @@ class Past:
         return False
 
     def _path(self, build_id: str) -> Path:
-        return self._folder / build_id
+        return self._folder / f"{build_id}{ENDING}"

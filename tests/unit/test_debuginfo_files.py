@@ -91,7 +91,7 @@ def test_a_crash_leaves_nothing_behind(tmp_path: Path) -> None:
     with files.incoming() as living:
         files.sweep()
         assert [path.name for path in (tmp_path / "incoming").iterdir()] == [Path(living.name).name]
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", "", ".debug", ".json"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".debug", ".json"]
     assert len(content(files, "aa" * 4)) == 1000
 
 
