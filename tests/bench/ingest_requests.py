@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agent.run_numbers import Encoded
 from fleetprof.profile_types import ProfileType
-from fleetprof.v1 import ingest_pb2
 from query_ui.simulate.agents import Agents, heartbeat
 from query_ui.simulate.draw import PERIOD_NS, Drawer, Drawn
 from query_ui.simulate.fleet import WINDOW_S, Fleet, Host, Plan, Run, make_fleet
 from query_ui.simulate.stacks import I64
+from tests.bench.bench_wire import holding_all
 from tests.bench.http2_replay import Call, prefixed
 
 SERVICES = 20
@@ -86,7 +85,7 @@ def _calls(
         out = agents.outgoing(host, run, each, start_s + place * WINDOW_S)
         if not place:
             agents.introduced(host, each)
-        agents.answered(out, _holding_all(out.numbered))
+        agents.answered(out, holding_all(out.numbered))
         calls.append(Call(PUSH, prefixed(gzip.compress(out.data, _DEFLATE, mtime=0), compressed=True)))
     beat = heartbeat(host, run, start_s, windows, windows).SerializeToString()
     return HostCalls(
@@ -116,13 +115,3 @@ def _also(fleet: Fleet, drawn: Drawn, known: I64) -> Drawn:
     )
     ids = drawn.window.stack_ids + fleet.book.ids[more].tolist()
     return Drawn(replace(drawn.window, rows=rows, stack_ids=ids), np.concatenate([drawn.numbers, more]))
-
-
-def _holding_all(sent: Encoded | None) -> ingest_pb2.PushResponse:
-    """The answer of a collector that has all of the agent's numbers."""
-    assert sent
-    stacks, frames = len(sent.window.stack_ids), len(sent.definitions.frames.kind)
-    return ingest_pb2.PushResponse(
-        known_numbers=sent.window.first_stack_number - 1 + stacks,
-        known_frames=sent.definitions.first_frame_number - 1 + frames,
-    )
