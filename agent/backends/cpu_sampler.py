@@ -32,11 +32,12 @@ class CpuSettings:
     @classmethod
     def of(cls, options: BackendOptions, ring_bytes: int = 0) -> "CpuSettings":
         """As `options` want it; a ring of `ring_bytes`, a power of two, or of the default size when 0."""
+        deep = options.unwind != "off"
         return cls(
             period_ns=period_of(options.frequency_hz),
             stack_bytes=8 * depth_limit(options.max_depth),
             filter_pids=int(bool(options.only_pids)),
-            ring_bytes=ring_bytes or default_ring_bytes(len(online_cpus()), options.frequency_hz),
+            ring_bytes=ring_bytes or default_ring_bytes(len(online_cpus()), options.frequency_hz, deep),
             pid_count=max(1, len(options.only_pids)),
         )
 
@@ -53,13 +54,14 @@ def unwind_constants(options: BackendOptions) -> dict[str, int | bytes]:
     return {"unwind_depth": depth, "python_frames": int(options.python != "off")}
 
 
-def default_ring_bytes(cpus: int, frequency_hz: int) -> int:
+def default_ring_bytes(cpus: int, frequency_hz: int, deep: bool = False) -> int:
     """Size of the ring for CPU samples, a power of two between 256 KiB and 64 MiB.
 
     256 KiB for each CPU at 99 Hz: over a second of stacks as deep as can be (2,096 bytes each with the ring's
     header), 8 s of usual ones (300 bytes); it is drained once a second, or every two while it stays nearly empty.
+    Four times that with `deep`, stacks that are unwound: an agent without CPU time for 15 s then loses nothing.
     """
-    wanted = cpus * _RING_BYTES * frequency_hz // 99
+    wanted = cpus * _RING_BYTES * (4 if deep else 1) * frequency_hz // 99
     return 1 << (min(max(wanted, 1 << 18), 1 << 26) - 1).bit_length()
 
 

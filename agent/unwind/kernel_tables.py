@@ -11,7 +11,7 @@ import numpy.typing as npt
 from agent.cpython.kernel_python import MAP_ENTRIES as PYTHON_MAP_ENTRIES
 from agent.cpython.kernel_python import SHARED as PYTHON_SHARED
 from agent.cpython.kernel_python import KernelPython
-from agent.libbpf import BpfObject, create_inner_array, remove_key, set_value
+from agent.libbpf import BpfObject, create_inner_array, remove_key, set_numbers, set_value
 from agent.samples import U64
 from agent.unwind.layout import LINE_BYTES
 
@@ -21,6 +21,8 @@ NO_TABLE, OVER_BUDGET, PENDING = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 """Values of a mapping's `table` that are no slot."""
 MAX_PROCESSES = 8192
 MAX_JAVA_PROCESSES = 1024
+MAX_CHANGES = 64
+"""Tables whose descriptors are open at a time."""
 MAX_MAPPINGS = 32_768
 """Of all processes together; those with the same ones, as forks have, share them."""
 
@@ -73,6 +75,9 @@ class KernelTables:
         self._used: U64 = np.frombuffer(self._used_memory, np.uint64)
         self._free_slots = deque(range(MAX_TABLES))
         self._sizes: dict[int, int] = {}
+        self._nothing_fd = create_inner_array("unwind_nothing", LINE_BYTES, 1)
+        self._changes: dict[int, int] = {}
+        """Descriptors of what slots are to hold, until `commit`."""
         self._room = Ranges(MAX_MAPPINGS)
         self.processes: set[int] = set()
         """Ids of the processes that are known to the kernel."""
@@ -83,12 +88,15 @@ class KernelTables:
         return sum(self._sizes.values())
 
     def load(self, table: BinaryIO, size: int) -> int | None:
-        """Load a table of `size` bytes from a file; its slot, or None when all slots are taken.
+        """Load a table of `size` bytes from a file; its slot, or None when all slots are taken. It is there after
+        `commit`.
 
         Raises BpfError where the kernel has no memory, OSError or EOFError where the file cannot be read.
         """
         if not self._free_slots:
             return None
+        if len(self._changes) >= MAX_CHANGES:
+            self.commit()
         fd = create_inner_array("unwind_table", LINE_BYTES, size // LINE_BYTES)
         try:
             with mmap.mmap(fd, memory_of(size) - mmap.PAGESIZE) as memory:
@@ -96,20 +104,39 @@ class KernelTables:
                 with memoryview(memory) as view, view[:size] as part:
                     if table.readinto(part) != size:  # type: ignore[attr-defined]
                         raise EOFError("an unwind table was cut short")
-            slot = self._free_slots.popleft()
-            self._used[slot] = 0
-            set_value(self._tables_fd, slot, fd.to_bytes(4, "little"))
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        slot = self._free_slots.popleft()
+        self._used[slot] = 0
+        self._change(slot, fd)
         self._sizes[slot] = memory_of(size)
         return slot
 
     def unload(self, slot: int) -> None:
-        """Free a table's memory. Slots come back in order, the longest free first."""
-        remove_key(self._tables_fd, slot)
-        self._generation[0] = self._generation[0] % ((1 << 19) - 1) + 1
+        """Free a table's memory, with the next `commit`. Slots come back in order, the longest free first."""
+        self._change(slot, os.dup(self._nothing_fd))
         del self._sizes[slot]
         self._free_slots.append(slot)
+
+    def _change(self, slot: int, fd: int) -> None:
+        before = self._changes.pop(slot, None)
+        if before is not None:
+            os.close(before)
+        self._changes[slot] = fd
+
+    def commit(self) -> None:
+        """Let the kernel have what was loaded and unloaded, all at once: the call waits until no program runs
+        that may be looking at a table, some 10 ms at rest and many times that on a busy host."""
+        if not self._changes:
+            return
+        changes, self._changes = self._changes, {}
+        try:
+            set_numbers(self._tables_fd, changes)
+        finally:
+            for fd in changes.values():
+                os.close(fd)
+        self._generation[0] = self._generation[0] % ((1 << 19) - 1) + 1
 
     def used_ns(self, slot: int) -> int:
         """The CLOCK_MONOTONIC time, to a second or so, at which a walk needed the table last; 0 for never."""
@@ -147,6 +174,9 @@ class KernelTables:
     def close(self) -> None:
         """Unmap the memory; the maps go with their object. Safe to call twice."""
         self._generation = self._generation.copy()
+        for fd in [*self._changes.values(), *([self._nothing_fd] if self._nothing_fd >= 0 else [])]:
+            os.close(fd)
+        self._changes, self._nothing_fd = {}, -1
         self._mappings, self._used = np.empty(0, MAPPING), np.empty(0, np.uint64)
 
 

@@ -126,6 +126,7 @@ class Unwinder:
     def load_built(self) -> None:
         """Load what was built since the last call, without the rest of `turn`."""
         changed = {code for built in self.builder.take() for code in self._take(built)}
+        self.kernel.commit()
         if changed:
             self._publish_again(changed)
 
