@@ -24,7 +24,7 @@ from agent.backends.interface import BackendOptions
 from agent.backends.probe import choose, probe_all
 from fleetprof.errors import UnavailableError
 try:
-    backend = choose(sys.argv[1], BackendOptions())
+    backend = choose(sys.argv[1], BackendOptions(unwind="auto"))
     missing = {lack.program: lack.why for lack in backend.unavailable}
     backend.close()
     found = {"name": backend.name, "missing": missing}
@@ -68,12 +68,16 @@ def test_without_btf_cpu_sampling_goes_on_and_says_what_is_missing(tmp_path: Pat
     found = look("auto", *with_mount(tmp_path, Path("/sys/kernel/btf")))
     assert found["name"] == "core"
     assert "type information" in found["missing"]["sched"]
+    assert "follow frame pointers only" in found["missing"]["unwind"]
+    assert "type information" in found["missing"]["unwind"]
     assert "type information" in found["probes"][0][2]["BTF"]
     assert found["probes"][0][2]["BPF programs"] == "ok"
 
 
 def test_bcc_needs_no_btf_either(tmp_path: Path) -> None:
-    assert look("bcc", *with_mount(tmp_path, Path("/sys/kernel/btf")))["name"] == "bcc"
+    found = look("bcc", *with_mount(tmp_path, Path("/sys/kernel/btf")))
+    assert found["name"] == "bcc"
+    assert "backend core alone unwinds" in found["missing"]["unwind"]
 
 
 def test_without_capabilities_each_backend_says_so() -> None:

@@ -1,6 +1,7 @@
 // Stacks that are hard to walk, in code without frame pointers. Usage: unwound MODE SECONDS
 // Prints "ready" when it is in full swing. MODE:
 //   threads     4 threads: deep recursion, exceptions, callbacks from the C library, a timer's signal handler
+//   crowd       the same in 64 threads, three times as deep
 //   realign     functions that align their stack, called in turn
 //   kernel      spends its time in read(2)
 //   fork        a child that does what "threads" does; its process id is printed as "child PID" (hexadecimal)
@@ -23,6 +24,7 @@
 
 static volatile unsigned long sink;
 static time_t end_time;
+static int depth = 60;
 
 static OWN_FRAME void spin(int rounds)
 {
@@ -74,7 +76,7 @@ static OWN_FRAME void round_of_work()
 	for (int &value : values)
 		value = rand();
 	qsort(values, 64, sizeof(int), compare);
-	recurse(60);
+	recurse(depth);
 	try {
 		throw_from(8);
 	} catch (const std::exception &error) {
@@ -91,7 +93,7 @@ static void *work(void *)
 	return NULL;
 }
 
-static void threads()
+static void threads(int count)
 {
 	struct sigaction action = {};
 	action.sa_handler = on_signal;
@@ -99,7 +101,7 @@ static void threads()
 	sigaction(SIGPROF, &action, NULL);
 	struct itimerval every = { { 0, 4000 }, { 0, 4000 } };
 	setitimer(ITIMER_PROF, &every, NULL);
-	for (int i = 1; i < 4; i++) {
+	for (int i = 1; i < count; i++) {
 		pthread_t thread;
 		pthread_create(&thread, NULL, work, NULL);
 	}
@@ -150,7 +152,7 @@ int main(int count, char **values)
 	if (!strcmp(mode, "fork")) {
 		pid_t child = fork();
 		if (!child) {
-			threads();
+			threads(4);
 			return 0;
 		}
 		printf("child %x\n", child);
@@ -158,8 +160,11 @@ int main(int count, char **values)
 	puts("ready");
 	fflush(stdout);
 	if (!strcmp(mode, "threads"))
-		threads();
-	else if (!strcmp(mode, "realign"))
+		threads(4);
+	else if (!strcmp(mode, "crowd")) {
+		depth = 180;
+		threads(64);
+	} else if (!strcmp(mode, "realign"))
 		realign();
 	else if (!strcmp(mode, "kernel"))
 		kernel();
