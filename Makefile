@@ -13,11 +13,11 @@ FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $(
 up: setup
 	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 
-# What measures this machine, or wants its store's process for itself runs alone. The rest runs side by side, what
+# What measures this machine runs alone. The rest runs side by side, what
 # takes longest first, a process more than CPUs since much of it waits; a test that fails there runs once more,
 # alone, as others may have taken the machine from it: both results are shown. All groups run, whatever fails.
-ALONE := $(addprefix tests/,accuracy faults)
-TOGETHER := $(addprefix tests/,e2e cluster kernel ui store unit golden fuzz)
+ALONE := $(addprefix tests/,accuracy)
+TOGETHER := $(addprefix tests/,e2e cluster faults kernel ui store unit golden fuzz)
 # Python's byte code is kept, whatever the environment says: tests start hundreds of processes.
 PYTEST := $(SUDO) env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
