@@ -31,7 +31,6 @@ import pyarrow as pa
 from collector.ingest.blocks import Blocks
 from collector.ingest.window import Window
 from collector.store.chdb import ChdbStore
-from collector.store.cluster import ClusterStore
 from collector.store.columns import from_ipc, to_ipc, to_table
 from collector.store.errors import StoreBusy
 from collector.store.interface import Store
@@ -107,7 +106,7 @@ class HalfStored:
         self._since_s = time.monotonic()
         self._left: set[tuple[str, int, int]] = set()
         self._needed = not isinstance(store, ChdbStore)
-        self._sharded = isinstance(store, ClusterStore) and store.shards > 1
+        self._sharded = store.shards > 1
 
     def __contains__(self, window: Window) -> bool:
         """Whether another collector may have stored a part of the window."""
@@ -194,7 +193,7 @@ class HalfStored:
         A part is one insert: it is there or not. Each is inserted as it was by the one who died, so that replicas
         recognise it where one has it and is not seen.
         """
-        if not isinstance(self._store, ClusterStore):
+        if not self._sharded:
             return
         parts = [part for _, part in self._store.split("samples", self._noted(batch, "samples"))]
         lacking = self._lacking_parts(parts)

@@ -155,6 +155,16 @@ class ChdbStore:
         """Table → number of its newest block; see `Store.newest_blocks`."""
         return catalog.newest_blocks(self.query)
 
+    @property
+    def shards(self) -> int:
+        """One; see `Store.shards`."""
+        return 1
+
+    def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        """All rows; see `Store.split`."""
+        if rows.num_rows:
+            yield 0, rows
+
     def caught_up(self) -> bool:
         """Always true: there are no replicas; see `Store.caught_up`."""
         return True

@@ -135,7 +135,7 @@ class ClusterStore(ServerStore):
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """As `Store.shards`."""
         return len(self._shards)
 
     def newest_blocks(self) -> dict[str, int]:
@@ -263,11 +263,9 @@ class ClusterStore(ServerStore):
         )
 
     def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        """The rows of each shard, in their order; always the same for the same rows."""
-        if not rows.num_rows:
-            return
+        """The rows of each shard, in their order, always the same for the same rows; see `Store.split`."""
         if table not in SHARD_KEYS or len(self._shards) == 1:
-            yield 0, rows
+            yield from super().split(table, rows)
             return
         shards = _numbers(rows.column(SHARD_KEYS[table])) % np.uint64(len(self._shards))
         for shard in np.unique(shards).tolist():

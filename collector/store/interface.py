@@ -1,7 +1,7 @@
 """What every place of storage offers: run a statement with parameters, insert columns, close."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy.typing as npt
@@ -71,6 +71,15 @@ class Store(Protocol):
 
     def caught_up(self) -> bool:
         """Whether a query sees all that was inserted, whichever replica answers it; raises StoreError."""
+        ...
+
+    @property
+    def shards(self) -> int:
+        """Over how many groups of servers the rows of a table are spread."""
+        ...
+
+    def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        """(shard, its rows), those without any left out: what `insert` inserts as one block each."""
         ...
 
     def partitions(self, tables: list[str]) -> list[tuple[str, int]]:

@@ -130,6 +130,16 @@ class ServerStore:
             self._unsettled.clear()
         return catalog.newest_blocks(self.query)
 
+    @property
+    def shards(self) -> int:
+        """One; see `Store.shards`."""
+        return 1
+
+    def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        """All rows; see `Store.split`."""
+        if rows.num_rows:
+            yield 0, rows
+
     def caught_up(self) -> bool:
         """Always true: there are no replicas; see `Store.caught_up`."""
         return True
