@@ -13,9 +13,9 @@ FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $(
 up: setup
 	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 
-# What measures this machine runs alone. The rest runs side by side, what
-# takes longest first, a process more than CPUs since much of it waits; a test that fails there runs once more,
-# alone, as others may have taken the machine from it: both results are shown. All groups run, whatever fails.
+# What measures this machine runs alone. The rest runs side by side, what takes longest first, a process more than
+# CPUs since much of it waits; a test that fails there runs once more, alone, as others may have taken the machine
+# from it: both results are shown. All groups run, whatever fails.
 ALONE := $(addprefix tests/,accuracy)
 TOGETHER := $(addprefix tests/,e2e cluster faults kernel ui store unit golden fuzz)
 # Python's byte code is kept, whatever the environment says: tests start hundreds of processes.
