@@ -102,8 +102,9 @@ class LeftRollups:
         kept = []
         for place, key in enumerate(zip(*(columns[name] for name in (*_GROUP, item)), strict=True)):
             has = there.get(key, (0, 0))
-            columns[first][place] -= has[0]
-            columns[second][place] -= has[1]
+            # Never less than nothing: a collector that was taken over from may read on while the other one writes.
+            columns[first][place] = max(columns[first][place] - has[0], 0)
+            columns[second][place] = max(columns[second][place] - has[1], 0)
             if columns[first][place] > 0 or columns[second][place] > 0:
                 kept.append(place)
         return {name: [column[place] for place in kept] for name, column in columns.items()}

@@ -54,12 +54,14 @@ class Writer:
         """
         self._store, self._journal = store, journal
         self._abandon, self._failed = abandon, failed
-        self._marks = Marks(store, journal.owner())
-        self._left = LeftRollups(store, journal.owner())
         self._left_again_s = 0.0
         self.pending = PendingRollups()
         self._settling = ThreadPoolExecutor(1, thread_name_prefix="settle")
-        self._recover()
+        kept = self._recover()
+        # After it, since it may insert marks: an hour that is held for marked and is not would stay so.
+        self._marks = Marks(store, journal.owner())
+        self._left = LeftRollups(store, journal.owner())
+        self._mark(kept)
 
     def write(self, blocks: Blocks, batch: Batch | None, start_s: int) -> bool:
         """Store a batch's blocks, which are of the day of `start_s`; false when abandoned before.
@@ -119,7 +121,7 @@ class Writer:
     def _roll_up_left(self, everything: bool) -> None:
         """Complete roll-ups that another collector left, an hour at a time: batches wait meanwhile."""
         idle = [hour for hour in sorted(self._left.hours) if not self.pending.of_day(hour // DAY_S)]
-        if not idle or (time.monotonic() < self._left_again_s and not everything):
+        if not idle or not self._store.owned or (time.monotonic() < self._left_again_s and not everything):
             return
         self._left_again_s = time.monotonic() + _LEFT_AGAIN_S
         if self._store.caught_up():
@@ -181,15 +183,22 @@ class Writer:
 
         self._settling.submit(settle)
 
-    def _recover(self) -> None:
-        """Bring every entry into all tables, and keep for the roll-up what none covers yet.
+    def _mark(self, hours: set[int]) -> None:
+        """Mark those of the hours that are not."""
+        if entry := self._note({MARKS: self._marks.to_mark(hours)}):
+            self._insert(entry, set())
+            self._settle([entry.number])
+        self._marks.marked(hours)
+
+    def _recover(self) -> set[int]:
+        """Bring every entry into all tables, keep for the roll-up what none covers yet, and return its hours.
 
         Entries that complete another one go when that one goes, and after it: without them it would look
         incomplete again.
         """
         headers = self._journal.headers()
         if not headers:
-            return
+            return set()
         log.info("Finishing %d batches, which were interrupted.", len(headers))
         present = load_present_blocks(self._store)
         covered = {number for header in headers for number in header.covers}
@@ -204,13 +213,15 @@ class Writer:
             if missing := entry.header.lengths.keys() - there:
                 chain += self._complete(entry, missing)
         kept = {header.number for header in headers if _to_roll_up(header, covered)}
+        hours: set[int] = set()
         for entry in self._journal.entries([header for header in headers if header.number in kept]):
-            self._keep(entry, chains[entry.number])
+            hours |= self._keep(entry, chains[entry.number])
         rest = {first: chain for first, chain in chains.items() if first not in kept}
         self._settle(
             [number for first, chain in rest.items() if first in covered for number in chain],
             [number for first, chain in rest.items() if first not in covered for number in chain],
         )
+        return hours
 
     def _complete(self, entry: Entry, missing: set[str]) -> list[int]:
         """Insert what tables lack of an entry, as an entry of its own where the store knows blocks by number."""
@@ -223,8 +234,11 @@ class Writer:
         self._insert(again, set())
         return [again.number]
 
-    def _keep(self, entry: Entry, chain: list[int]) -> None:
-        """Keep an interrupted entry's rows for the roll-up; `chain`: it and what completes it."""
+    def _keep(self, entry: Entry, chain: list[int]) -> set[int]:
+        """Keep an interrupted entry's rows for the roll-up; returns their hours.
+
+        `chain`: the entry and what completes it.
+        """
         samples = entry.tables["samples"]
         rows = rows_of_samples(samples)
         start_s = int(samples.column("ts")[0].as_py())
@@ -232,10 +246,10 @@ class Writer:
         series = load_series(self._store, np.unique(rows.series).tolist(), start_s)
         stacks = load_stacks(self._store, services, np.unique(rows.stack).tolist())
         stacks[0] = EMPTY_STACK
-        self._marks.marked(hours_of(rows))
         self.pending.add(chain[0], start_s, rows, series, stacks)
         for number in chain[1:]:
             self.pending.add_entry(number, start_s)
+        return hours_of(rows)
 
 
 def finish(store: Store, journal: Journal) -> bool:

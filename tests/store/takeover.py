@@ -35,6 +35,10 @@ class Life:
         self.committer = Committer(store, Journal(folder), known, ledger, linger_s=0.1)
         self._pipeline = Pipeline(known, self.committer, ledger, Limits())
 
+    def die_after(self, inserts: int) -> None:
+        """From now on."""
+        self._left = inserts
+
     def _may_write(self) -> None:
         """Stands before each insert, of which the server has no row yet."""
         self._check()

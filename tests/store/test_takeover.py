@@ -1,5 +1,6 @@
 """What a collector left half-written counts once, though who takes over has neither its disk nor its journal."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,3 +34,23 @@ def test_windows_whose_samples_are_there_are_completed_though_nobody_pushes_them
     first.end()
     Life(connect(), tmp_path / "second", None).end()
     check(connect(), 1, agents=1)
+
+
+def test_hours_whose_mark_was_cleared_by_a_recovery_are_marked_again(
+    tmp_path: Path, connect: Callable[[], ServerStore]
+) -> None:
+    """Its roll-up came too late for the one who takes over next, and without a mark nobody would look."""
+    start_s = recent_window_s(30)
+    first = Life(connect(), tmp_path / "first", None)
+    first.push(start_s, [1], agents=1)
+    first.die_after(2)  # the roll-up's rows are there, what clears the hour's mark is not
+    threading.Thread(target=first.committer.flush, daemon=True).start()
+    assert first.dead.wait(30)
+    first.end()
+    again = Life(connect(), tmp_path / "first", None)
+    again.push(start_s, [2], agents=1)
+    again.die_after(0)
+    again.dead.set()
+    again.end()
+    Life(connect(), tmp_path / "second", None).end()
+    check(connect(), 2, agents=1)
