@@ -19,6 +19,7 @@ from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.debuginfo.commands import add_debuginfo_options, run_debuginfo
 from collector.ingest.journal import JOURNAL, Journal
+from collector.ingest.left_journal import set_aside
 from collector.ingest.writer import finish
 from collector.sources.commands import add_source_options, run_sources
 from collector.store.consistency import differences
@@ -222,8 +223,8 @@ def _finish_journal(store: Store, config: CollectorConfig) -> None:
     except UnavailableError:
         return  # the collector that has the folder does it itself
     try:
-        if store.own(collector_id(config.data)):
-            finish(store, Journal(config.data / JOURNAL))
+        store.own(collector_id(config.data), after_other=lambda: set_aside(config.data / JOURNAL))
+        finish(store, Journal(config.data / JOURNAL))
     except StoreTaken:
         log.info("Another collector writes to the store: hours that lack roll-ups are left out.")
     finally:

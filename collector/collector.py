@@ -85,8 +85,8 @@ class Collector:
         self._debuginfo: DebugInfo | None = None
         self._control: ControlServer | None = None
         try:
-            if not self.store.own(collector_id(config.data), config.standby, stopping):
-                set_aside(config.data / JOURNAL)
+            aside = lambda: set_aside(config.data / JOURNAL)  # noqa: E731
+            self.store.own(collector_id(config.data), config.standby, stopping, aside)
             for name in migrate(self.store):
                 log.info("Applied migration %s.", name)
             self.alerts = self._alerts(ui_url)

@@ -102,8 +102,7 @@ def _owned(config: CollectorConfig) -> Iterator[Store]:
     try:
         store = open_store(config.store or config.data, config.store_memory_bytes, config.store_threads)
         try:
-            if not store.own(collector_id(config.data)):
-                set_aside(config.data / JOURNAL)
+            store.own(collector_id(config.data), after_other=lambda: set_aside(config.data / JOURNAL))
             yield store
         except StoreTaken as error:
             raise UnavailableError(

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,13 @@ class ChdbStore:
         """The folder; see `Store.sites`."""
         return [Site(self.query, self.execute, self.stream)]
 
-    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
+    def own(
+        self,
+        holder: str,
+        wait: bool = False,
+        stopping: threading.Event | None = None,
+        after_other: Callable[[], object] = lambda: None,
+    ) -> bool:
         """Nothing to do: who opened the folder is the only one; see `Store.own`."""
         return True
 

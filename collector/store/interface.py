@@ -1,7 +1,7 @@
 """What every place of storage offers: run a statement with parameters, insert columns, close."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy.typing as npt
@@ -97,12 +97,19 @@ class Store(Protocol):
         """
         ...
 
-    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
+    def own(
+        self,
+        holder: str,
+        wait: bool = False,
+        stopping: threading.Event | None = None,
+        after_other: Callable[[], object] = lambda: None,
+    ) -> bool:
         """Become the only collector that writes, until `close`; who only reads need not.
 
         `holder` is this collector's name across restarts. While another one has the store: raises StoreTaken,
         or with `wait` takes over when that one is gone, unless `stopping` is set before (StoreTaken too).
         Returns false when another one wrote since this one did: block numbers that this one noted say nothing now.
+        `after_other` is called then, before the store is this one's: a crash in between leaves no doubt.
         """
         ...
 

@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,20 +97,26 @@ class Lease:
         self.lost = False
         """True once another collector has the lease."""
 
-    def take(self, wait: bool, stopping: threading.Event | None = None) -> bool:
+    def take(
+        self,
+        wait: bool,
+        stopping: threading.Event | None = None,
+        after_other: Callable[[], object] = lambda: None,
+    ) -> bool:
         """Get the lease; with `wait` after its holder is gone, however long that takes.
 
-        Returns false when another holder had it since this one had it last.
+        Returns false when another holder had it since this one had it last, and has called `after_other` then.
+        That is done before the lease is this one's: who dies in between does it at its next start.
 
         Raises StoreTaken when a live collector has it (which takes up to 15 s to know) or, while waiting, when
         `stopping` is set.
         """
-        while not self._try(seen := self._read(), wait):
+        while not self._try(seen := self._read(), wait, after_other):
             if stopping and stopping.is_set():
                 raise StoreTaken(0, "Stopped while another collector had the store.")
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._thread.start()
-        return not seen.epoch or (seen.beat is not None and seen.beat.holder == self._holder)
+        return self._continues(seen)
 
     def check(self) -> None:
         """Raise StoreTaken unless the lease is in force now; StoreError when the server cannot be asked."""
@@ -131,9 +138,15 @@ class Lease:
         except StoreError as error:
             log.warning("Cannot give the store's lease back; it ends by itself: %s", error)
 
-    def _try(self, seen: _Seen, wait: bool) -> bool:
+    def _continues(self, seen: _Seen) -> bool:
+        """Whether nobody else had the store since this one had it."""
+        return not seen.epoch or (seen.beat is not None and seen.beat.holder == self._holder)
+
+    def _try(self, seen: _Seen, wait: bool, after_other: Callable[[], object]) -> bool:
         """Claim what follows the lease that was seen if that is free; false when it is not, or no more."""
         if self._claimable(seen):
+            if not self._continues(seen):
+                after_other()
             return self._claim(seen.epoch + 1, wait)
         if not wait:
             raise StoreTaken(0, f"The store is in use by another collector ({seen.where}).", _HINT)

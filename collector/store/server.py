@@ -3,7 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -156,10 +156,16 @@ class ServerStore:
         """The database; see `Store.sites`."""
         return [self._site(self._pool)]
 
-    def own(self, holder: str, wait: bool = False, stopping: threading.Event | None = None) -> bool:
+    def own(
+        self,
+        holder: str,
+        wait: bool = False,
+        stopping: threading.Event | None = None,
+        after_other: Callable[[], object] = lambda: None,
+    ) -> bool:
         """Become the one collector that writes here, until `close`; see `Store.own`."""
         lease = Lease(self._epochs(), holder, *self.lease_s)
-        continued = lease.take(wait, stopping)
+        continued = lease.take(wait, stopping, after_other)
         self._lease = lease
         return continued
 

@@ -63,6 +63,24 @@ def test_the_next_one_takes_over_at_once_after_an_orderly_end_and_a_restart(conn
     assert rows(again) == 1
 
 
+def test_what_follows_from_another_ones_lease_is_done_before_the_store_is_ones_own(connect: Open) -> None:
+    """Who dies while doing it does it again, and not once the store is its own."""
+    first, second, again = connect(), connect(), connect()
+    first.own("first")
+    first.close()
+    with pytest.raises(RuntimeError, match="killed"):
+        second.own("second", after_other=_killed)
+    done: list[str] = []
+    assert not again.own("second", after_other=lambda: done.append("once"))
+    again.close()
+    assert connect().own("second", after_other=lambda: done.append("twice"))
+    assert done == ["once"]
+
+
+def _killed() -> None:
+    raise RuntimeError("killed")
+
+
 def test_a_standby_takes_over_and_the_sleeper_cannot_write(connect: Open) -> None:
     first, second = connect(), connect()
     first.own("first")
