@@ -6,6 +6,7 @@ collector writes, and it does this when it has rolled up all of its own, so both
 crash interrupts here is journalled like any batch, and would be found missing again otherwise.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from collector.ingest.marks import TABLE as MARKS
 from collector.ingest.rollups import HOUR_S, StackRows, hourly
 from collector.ingest.words import TYPE_LABELS
 from collector.store.interface import Columns, Store
+
+log = logging.getLogger("fleetprof.ingest")
 
 _HOUR = "ts >= toDateTime(%(hour)s) AND ts < toDateTime(%(end)s)"
 _LEFT = (
@@ -43,6 +46,7 @@ class LeftRollups:
         """Load which hours others than `collector` left; raises StoreError."""
         self._store = store
         found = store.query((_LEFT, {}))
+        self._unclear: set[int] = set()
         self._marks: dict[int, list[tuple[str, int]]] = {}
         for ts, name, marked, newest in zip(*(column.tolist() for column in found.values()), strict=True):
             if marked and name != collector:
@@ -63,8 +67,12 @@ class LeftRollups:
             yield {table: self._less(table, block, span) for table, block in whole.items()}
 
     def to_clear(self, hour: int) -> dict[str, Any]:
-        """The rows that clear the hour's marks."""
-        names, newest = zip(*self._marks[hour], strict=True)
+        """The rows that clear the hour's marks; none where samples lack their definitions.
+
+        Such an hour stays marked, and is answered from samples.
+        """
+        marks = [] if hour in self._unclear else self._marks[hour]
+        names, newest = zip(*marks, strict=True) if marks else ((), ())
         return {
             "ts": np.full(len(names), hour, np.uint32),
             "collector": list(names),
@@ -83,6 +91,12 @@ class LeftRollups:
         stacks = load_stacks(self._store, [service], np.unique(samples["stack"]).tolist())
         stacks[0] = EMPTY_STACK
         known = np.isin(samples["series"], list(series)) & np.isin(samples["stack"], list(stacks))
+        if not known.all():
+            self._unclear.add(hour)
+            log.error(
+                "%d rows of %s in the hour of %d have a stack or series that is not stored.",
+                np.count_nonzero(~known), service, hour,
+            )  # fmt: skip
         samples = {name: column[known] for name, column in samples.items()}
         rows = StackRows(
             ts=np.full(len(samples["series"]), hour, np.uint32),
