@@ -23,7 +23,7 @@ from agent.symbolize.elf import (
 from agent.symbolize.go_pclntab import go_table
 from agent.symbolize.go_places import is_go
 from agent.symbolize.object_symbols import NamedTable, ObjectSymbols, Segments
-from agent.symbolize.plt import plt_table
+from agent.symbolize.plt import chosen_plt_table, plt_table
 from agent.symbolize.symbol_table import TooManySymbols, load_symbol_table
 from fleetprof.frames import FrameKind
 from fleetprof.losses import DropReason
@@ -71,6 +71,8 @@ def _tables(elf: ElfFile, path: str, roots: tuple[str, ...], limit: int) -> Iter
     if dynamic:
         yield dynamic
         yield from _optional(lambda: plt_table(elf))
+    if functions := full or dynamic:
+        yield from _optional(lambda: chosen_plt_table(elf, functions))
 
 
 def _optional(load: Callable[[], NamedTable | None]) -> Iterator[NamedTable]:

@@ -1,25 +1,29 @@
 """Names for PLT entries: the small jumps through which a library calls another's functions.
 
 They have no symbols. Each entry jumps through a slot of the GOT, and the relocation of that slot names the
-function, so an entry is shown as `name@plt`. x86-64 only: `jmp *disp32(%rip)` is ff 25, after an optional
-endbr64 and an optional bnd prefix.
+function, so an entry is shown as `name@plt`; where the C library chooses one of several versions when a program
+starts (memcpy and its like, in static programs too), the relocation gives the address of the function that chooses.
+x86-64 only: `jmp *disp32(%rip)` is ff 25, after an optional endbr64 and an optional bnd prefix.
 """
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
 from agent.samples import U64
-from agent.symbolize.elf import EM_X86_64, SHT_DYNSYM, SHT_RELA, ElfError, ElfFile, Section
+from agent.symbolize.elf import EM_X86_64, SHT_DYNSYM, SHT_RELA, ByteSource, ElfError, ElfFile, Section
 from agent.symbolize.intervals import Intervals
-from agent.symbolize.object_symbols import NamedTable
-from agent.symbolize.symbol_table import SymbolTable
+from agent.symbolize.object_symbols import Name, NamedTable
+from agent.symbolize.symbol_table import Structured, SymbolTable
+from fleetprof.demangle import shorten
 
 MAX_PLT_BYTES = 4 << 20
 MAX_RELOCATIONS_BYTES = 8 << 20
 """libLLVM's .rela.dyn has 8 MB: entries of .plt.got are not worth that; .rela.plt is always small."""
 _RELOCATION = np.dtype([("slot", "<u8"), ("type", "<u4"), ("symbol", "<u4"), ("addend", "<i8")])
 _NAMED_TYPES = (6, 7)  # R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT
+_CHOSEN_TYPE = 37  # R_X86_64_IRELATIVE
 _SYMBOL_BYTES = 24
 
 
@@ -28,8 +32,44 @@ def plt_table(elf: ElfFile) -> NamedTable | None:
     symbols = next((section for section in elf.sections if section.type == SHT_DYNSYM), None)
     if elf.machine != EM_X86_64 or not elf.is_64 or symbols is None or symbols.link >= len(elf.sections):
         return None
+    slots, names = _named_slots(elf, symbols)
+    table = _table(elf, slots, names)
+    strings = elf.sections[symbols.link]
+    return NamedTable(table, strings.offset, strings.size, suffix="@plt") if table else None
+
+
+def chosen_plt_table(elf: ElfFile, functions: NamedTable) -> NamedTable | None:
+    """PLT entries of functions that are chosen when a program starts, by who chooses, whom `functions` name.
+
+    None without any; raises ElfError.
+    """
+    if elf.machine != EM_X86_64 or not elf.is_64:
+        return None
+    found = _relocations(elf)
+    found = found[(found["type"] == _CHOSEN_TYPE) & (found["addend"] > 0)]
+    places = functions.table.intervals.find(found["addend"].astype(np.uint64))
+    table = _table(elf, found["slot"][places >= 0], places[places >= 0].astype(np.uint64))
+    if table is None:
+        return None
+    return _ChosenPlt(table, functions.offset, functions.size, functions.source, functions=functions)
+
+
+@dataclass(frozen=True, slots=True)
+class _ChosenPlt(NamedTable):
+    """`table.names` are places in `functions`."""
+
+    functions: NamedTable | None = None
+
+    def name(self, index: int, own: ByteSource) -> Name | None:
+        """That of the function that chooses, which is the one by which the chosen one is known."""
+        assert self.functions
+        found = self.functions.name(int(self.table.names[index]), own)
+        return found._replace(function=shorten(found.function + "@plt")) if found else None
+
+
+def _table(elf: ElfFile, slots: U64, names: U64) -> SymbolTable | None:
+    """The PLT entries that jump through one of `slots`, which are sorted, each with the slot's name."""
     entries = [_entries(elf, s) for s in elf.sections if s.name in (".plt", ".plt.sec", ".plt.got")]
-    slots, names = _slots(elf, symbols)
     if not entries or not len(slots):
         return None
     starts, sizes, targets = (np.concatenate(part) for part in zip(*entries, strict=True))
@@ -39,11 +79,7 @@ def plt_table(elf: ElfFile) -> NamedTable | None:
     starts, sizes, names = starts[known][order], sizes[known][order], names[at[known]][order]
     digest = hashlib.blake2b(starts.tobytes() + names.tobytes(), digest_size=16).digest()
     exported = np.ones(len(starts), np.uint8)
-    table = SymbolTable(
-        Intervals.of_sorted(starts, starts + sizes), names.astype(np.uint32), exported, digest
-    )
-    strings = elf.sections[symbols.link]
-    return NamedTable(table, strings.offset, strings.size, suffix="@plt")
+    return SymbolTable(Intervals.of_sorted(starts, starts + sizes), names.astype(np.uint32), exported, digest)
 
 
 def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
@@ -52,7 +88,8 @@ def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
         raise ElfError("a PLT outside the address space")
     code = np.frombuffer(elf.contents(section, MAX_PLT_BYTES), np.uint8)
     jumps = np.flatnonzero((code[:-5] == 0xFF) & (code[1:-4] == 0x25)) if len(code) > 5 else np.empty(0, int)
-    size = 8 if section.entry_size == 8 else 16
+    # Static programs do not say how large an entry is.
+    size = 8 if 8 in (section.entry_size, section.size / max(len(jumps), 1)) else 16
     start = jumps // size * size
     jumps = jumps[(jumps - start <= 5) & (jumps + 6 <= start + size)]
     start = jumps // size * size
@@ -63,8 +100,16 @@ def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
     return starts, np.full(len(starts), size, np.uint64), targets
 
 
-def _slots(elf: ElfFile, symbols: Section) -> tuple[U64, U64]:
+def _named_slots(elf: ElfFile, symbols: Section) -> tuple[U64, U64]:
     """GOT slots with a named relocation, sorted, and the offset of each name in the dynamic string table."""
+    found = _relocations(elf)
+    table = np.frombuffer(_whole_symbols(elf, symbols), np.dtype([("name", "<u4"), ("rest", "V20")]))
+    found = found[np.isin(found["type"], _NAMED_TYPES) & (found["symbol"] < len(table))]
+    return found["slot"].astype(np.uint64), table["name"][found["symbol"]].astype(np.uint64)
+
+
+def _relocations(elf: ElfFile) -> Structured:
+    """Those of GOT slots, sorted by slot."""
     wanted = (".rela.plt", ".rela.dyn") if elf.section(".plt.got") else (".rela.plt",)
     parts = [
         np.frombuffer(raw[: len(raw) // 24 * 24], _RELOCATION)
@@ -72,11 +117,8 @@ def _slots(elf: ElfFile, symbols: Section) -> tuple[U64, U64]:
         if section.type == SHT_RELA and section.name in wanted and section.size <= MAX_RELOCATIONS_BYTES
         for raw in [elf.contents(section, MAX_RELOCATIONS_BYTES)]
     ]
-    table = np.frombuffer(_whole_symbols(elf, symbols), np.dtype([("name", "<u4"), ("rest", "V20")]))
     found = np.concatenate(parts) if parts else np.empty(0, _RELOCATION)
-    found = found[np.isin(found["type"], _NAMED_TYPES) & (found["symbol"] < len(table))]
-    found = found[np.argsort(found["slot"], kind="stable")]
-    return found["slot"].astype(np.uint64), table["name"][found["symbol"]].astype(np.uint64)
+    return found[np.argsort(found["slot"], kind="stable")]
 
 
 def _whole_symbols(elf: ElfFile, symbols: Section) -> bytes:
