@@ -8,6 +8,8 @@ import numpy as np
 from agent.samples import I64, U64
 from agent.symbolize.elf import PF_X, PT_LOAD, ByteSource, ElfError, ElfFile
 from agent.symbolize.intervals import Intervals
+from agent.symbolize.signal_return import NAME as SIGNAL_RETURN
+from agent.symbolize.signal_return import returns_from_signal
 from agent.symbolize.symbol_table import SymbolTable
 from fleetprof.demangle import readable, shorten
 from fleetprof.frames import Frame, FrameKind
@@ -96,6 +98,9 @@ class ObjectSymbols:
                     kind = self.kind if name.kind is FrameKind.NATIVE else name.kind
                     frames[position] = Frame(kind, name.function, mapping, file=name.file, line=name.line)
             missing = np.array([at for at in missing.tolist() if not frames[at].function], np.int64)
+        for at in missing.tolist():
+            if returns_from_signal(own, int(offsets[at])):
+                frames[at] = Frame(FrameKind.NATIVE, SIGNAL_RETURN, mapping)
         return frames
 
     def _name(self, table: int, index: int, own: ByteSource) -> Name | None:

@@ -1,4 +1,5 @@
-"""PLT entries of functions that the C library chooses when a program starts have the name of who chooses."""
+"""Code without a function symbol that has a name all the same: PLT entries of functions that the C library chooses
+when a program starts, and what signal handlers return to."""
 
 import subprocess
 from collections import defaultdict
@@ -19,7 +20,7 @@ int main(int n, char **words) { return (int)strlen(words[0]) + memcmp(words[0], 
 @pytest.fixture(scope="module")
 def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("plt") / "static"
-    command = ["gcc", "-static", "-fno-builtin", "-x", "c", "-", "-o", made]
+    command: list[str | Path] = ["gcc", "-static", "-fno-builtin", "-x", "c", "-", "-o", made]
     subprocess.run(command, input=PROGRAM, text=True, check=True)
     return made
 
@@ -50,3 +51,16 @@ def test_entries_of_a_static_program(static: Path) -> None:
     for frame, known in zip(frames, entries.values(), strict=True):
         assert frame.function.endswith("@plt")
         assert frame.function.removesuffix("@plt") in known
+
+
+def test_what_a_signal_handler_returns_to(static: Path) -> None:
+    (word,) = (words for words in out("nm", static) if words[-1] == "__restore_rt")
+    source = MemoryBytes(static.read_bytes())
+    text = ElfFile(source).section(".text")
+    assert text
+    start = int(word[0], 16) - text.vaddr + text.offset
+    symbols = load_object(source, "static", (), 1 << 30)
+    frames = symbols.frames(source, np.array([start - 1, start], np.uint64), "static")
+    assert [frame.function for frame in frames] == ["__restore_rt", "__restore_rt"]
+    end = np.array([source.size - 5], np.uint64)
+    assert symbols.frames(source, end, "static")[0].function == ""
