@@ -28,6 +28,8 @@ def hosts(running: Up, text: str) -> list[str]:
     answer = requests.get(
         f"{running.url}/api/v1/hosts", headers={"Authorization": f"Bearer {text}"}, timeout=30
     )
+    if not answer.ok:
+        return []  # the token is new, or the store busy
     return [host["host"] for host in answer.json()["hosts"] if host["services"]]
 
 

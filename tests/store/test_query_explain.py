@@ -95,7 +95,7 @@ def test_a_query_past_its_memory_says_so(store: ChdbStore) -> None:
     if not store.dialect.modern:
         pytest.skip("18.16 heeds the limit of the connection, not that of a query")
     small = Asking(store, Limits(memory_bytes=1 << 20))
-    with pytest.raises(StoreBusy, match="no room for this query") as busy:
+    with pytest.raises(StoreBusy, match="needs more memory than the 1 MiB") as busy:
         small.ask("SELECT length(groupArray(number)) AS n FROM numbers(10000000)", Binds())
     assert "Shorten the range" in busy.value.hint
 

@@ -210,6 +210,24 @@ def test_completion_leads_to_a_selector(page: Page, shop_url: str) -> None:
     expect(page.locator("#selector")).to_have_value('service="gateway"')
 
 
+def test_completion_goes_on_while_somebody_types_and_answers_are_slow(page: Page, shop_url: str) -> None:
+    page.add_init_script(
+        """const fetched = window.fetch;
+        window.fetch = (url, options) => !String(url).includes('/complete') ? fetched(url, options)
+          : new Promise((answer, fail) => {
+              const late = setTimeout(() => answer(fetched(url, options)), 300);
+              options.signal.addEventListener('abort', () => {
+                clearTimeout(late);
+                fail(new DOMException('dropped', 'AbortError'));
+              });
+            });"""
+    )
+    open_explore(page, shop_url)
+    page.keyboard.press("s")
+    page.keyboard.type("serv", delay=120)  # a question a key, each dropped by the next
+    expect(page.locator("#completion .option")).to_have_text(["service"])
+
+
 def test_a_question_dropped_while_its_answer_arrives_is_no_failure(page: Page, shop_url: str) -> None:
     open_explore(page, shop_url)
     dropped = page.evaluate(

@@ -95,7 +95,8 @@ export class SelectorInput {
       const found = await ask('complete', {query: before + this.#input.value, cursor, ...this.#range()}, signal);
       if (document.activeElement === this.#input) this.#show(found, before.length);
     } catch (failure) {
-      if (!isDropped(failure) && !(failure instanceof ApiError)) throw failure;
+      if (isDropped(failure)) return; // for a newer question, which closing would drop as well
+      if (!(failure instanceof ApiError)) throw failure;
       this.#close();
     }
   }
