@@ -25,13 +25,13 @@ _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_in_root(root: str, path: str) -> int:
+def open_in_root(root: str, path: str, may_be_link: bool = True) -> int:
     """Open `path` for reading as a process with root folder `root` would see it.
 
     Symbolic links, absolute ones too, stay inside `root`: what is in a container cannot name a host's file.
     Only regular files are opened, since opening a device or FIFO can block or do something. Raises OSError.
     """
-    handle = handle_in_root(root, path)
+    handle = handle_in_root(root, path, 0 if may_be_link else os.O_NOFOLLOW)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
@@ -40,13 +40,13 @@ def open_in_root(root: str, path: str) -> int:
         os.close(handle)
 
 
-def handle_in_root(root: str, path: str) -> int:
+def handle_in_root(root: str, path: str, flags: int = 0) -> int:
     """An O_PATH descriptor of whatever `path` is, links followed inside `root`; by openat2 (Linux 5.6).
 
-    Raises OSError.
+    `flags`: more of those of open(2). Raises OSError.
     """
     folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    how = struct.pack("<QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    how = struct.pack("<QQQ", os.O_PATH | os.O_CLOEXEC | flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
     try:
         fd = _libc.syscall(
             ctypes.c_long(_SYS_OPENAT2),

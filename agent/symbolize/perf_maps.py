@@ -69,9 +69,10 @@ class PerfMaps:
         return known
 
     def _open(self, process: Process) -> int:
-        """Open the map as the process sees it. As perf does, believe only its owner and root."""
+        """Open the map as the process sees it. As perf does, believe only its owner and root; and no link, by which
+        a process would have root's files read out."""
         path = f"/tmp/perf-{process.namespace_pid}.map"
-        fd = open_in_root(f"{self._proc}/{process.pid}/root", path)
+        fd = open_in_root(f"{self._proc}/{process.pid}/root", path, may_be_link=False)
         status = os.fstat(fd)
         owners = (0, _effective_uid(f"{self._proc}/{process.pid}/status"))
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners:
