@@ -111,6 +111,6 @@ def test_cost_and_budget_at_a_rate(folder: Path, name: str, threads: int, sleep_
     print(
         f"\n{name}: {switches / cpus:,.0f} switches/s a CPU cost {ns / cpus / 1e7:.2f} % of a CPU "
         f"(bar 1 % at 10,000), {ns / switches:.0f} ns a switch; "
-        f"{kept / cpus:.0f} stacks/s a CPU (budget 300)"
+        f"{kept / cpus:.0f} stacks/s a CPU (budget {BackendOptions().wait_stacks_per_second})"
     )
     assert switches > 0
