@@ -23,7 +23,7 @@ from agent.symbolize.elf import (
 from agent.symbolize.go_pclntab import go_table
 from agent.symbolize.go_places import is_go
 from agent.symbolize.object_symbols import NamedTable, ObjectSymbols, Segments
-from agent.symbolize.plt import chosen_plt_table, plt_table
+from agent.symbolize.plt import plt_tables
 from agent.symbolize.symbol_table import TooManySymbols, load_symbol_table
 from fleetprof.frames import FrameKind
 from fleetprof.losses import DropReason
@@ -70,9 +70,8 @@ def _tables(elf: ElfFile, path: str, roots: tuple[str, ...], limit: int) -> Iter
     dynamic = _table_of(elf, SHT_DYNSYM, None, limit)
     if dynamic:
         yield dynamic
-        yield from _optional(lambda: plt_table(elf))
-    if functions := full or dynamic:
-        yield from _optional(lambda: chosen_plt_table(elf, functions))
+    with contextlib.suppress(ElfError):
+        yield from plt_tables(elf, full or dynamic)
 
 
 def _optional(load: Callable[[], NamedTable | None]) -> Iterator[NamedTable]:

@@ -7,7 +7,9 @@ x86-64 only: `jmp *disp32(%rip)` is ff 25, after an optional endbr64 and an opti
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,28 +29,41 @@ _CHOSEN_TYPE = 37  # R_X86_64_IRELATIVE
 _SYMBOL_BYTES = 24
 
 
-def plt_table(elf: ElfFile) -> NamedTable | None:
-    """PLT entries of a 64-bit x86 file, None when it has none; raises ElfError."""
+def plt_tables(elf: ElfFile, functions: NamedTable | None) -> Iterator[NamedTable]:
+    """PLT entries of a 64-bit x86 file: those with a name of their own, and those that `functions` name.
+
+    Raises ElfError.
+    """
+    if elf.machine != EM_X86_64 or not elf.is_64:
+        return
+    entries = [_entries(elf, s) for s in elf.sections if s.name in (".plt", ".plt.sec", ".plt.got")]
+    relocations = _relocations(elf)
+    if not entries or not len(relocations):
+        return
+    whole = _Entries(*(np.concatenate(part) for part in zip(*entries, strict=True)))
+    if chosen := _chosen(functions, whole, relocations):
+        yield chosen  # first: damaged dynamic symbols void only the others
+    if named := _named(elf, whole, relocations):
+        yield named
+
+
+def _named(elf: ElfFile, entries: "_Entries", relocations: Structured) -> NamedTable | None:
+    """Entries whose slot has a dynamic symbol."""
     symbols = next((section for section in elf.sections if section.type == SHT_DYNSYM), None)
-    if elf.machine != EM_X86_64 or not elf.is_64 or symbols is None or symbols.link >= len(elf.sections):
+    if symbols is None or symbols.link >= len(elf.sections):
         return None
-    slots, names = _named_slots(elf, symbols)
-    table = _table(elf, slots, names)
+    table = _table(entries, *_named_slots(elf, symbols, relocations))
     strings = elf.sections[symbols.link]
     return NamedTable(table, strings.offset, strings.size, suffix="@plt") if table else None
 
 
-def chosen_plt_table(elf: ElfFile, functions: NamedTable) -> NamedTable | None:
-    """PLT entries of functions that are chosen when a program starts, by who chooses, whom `functions` name.
-
-    None without any; raises ElfError.
-    """
-    if elf.machine != EM_X86_64 or not elf.is_64:
+def _chosen(functions: NamedTable | None, entries: "_Entries", relocations: Structured) -> NamedTable | None:
+    """Entries of functions that are chosen when a program starts, by who chooses, whom `functions` name."""
+    if functions is None:
         return None
-    found = _relocations(elf)
-    found = found[(found["type"] == _CHOSEN_TYPE) & (found["addend"] > 0)]
+    found = relocations[(relocations["type"] == _CHOSEN_TYPE) & (relocations["addend"] > 0)]
     places = functions.table.intervals.find(found["addend"].astype(np.uint64))
-    table = _table(elf, found["slot"][places >= 0], places[places >= 0].astype(np.uint64))
+    table = _table(entries, found["slot"][places >= 0], places[places >= 0].astype(np.uint64))
     if table is None:
         return None
     return _ChosenPlt(table, functions.offset, functions.size, functions.source, functions=functions)
@@ -67,12 +82,19 @@ class _ChosenPlt(NamedTable):
         return found._replace(function=shorten(found.function + "@plt")) if found else None
 
 
-def _table(elf: ElfFile, slots: U64, names: U64) -> SymbolTable | None:
-    """The PLT entries that jump through one of `slots`, which are sorted, each with the slot's name."""
-    entries = [_entries(elf, s) for s in elf.sections if s.name in (".plt", ".plt.sec", ".plt.got")]
-    if not entries or not len(slots):
+class _Entries(NamedTuple):
+    """PLT entries: where each is, and the GOT slot it jumps through."""
+
+    starts: U64
+    sizes: U64
+    targets: U64
+
+
+def _table(entries: _Entries, slots: U64, names: U64) -> SymbolTable | None:
+    """The entries that jump through one of `slots`, which are sorted, each with the slot's name."""
+    if not len(slots):
         return None
-    starts, sizes, targets = (np.concatenate(part) for part in zip(*entries, strict=True))
+    starts, sizes, targets = entries
     at = np.minimum(np.searchsorted(slots, targets), len(slots) - 1)
     known = slots[at] == targets
     order = np.argsort(starts[known], kind="stable")
@@ -82,8 +104,8 @@ def _table(elf: ElfFile, slots: U64, names: U64) -> SymbolTable | None:
     return SymbolTable(Intervals.of_sorted(starts, starts + sizes), names.astype(np.uint32), exported, digest)
 
 
-def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
-    """(start, size, GOT slot) of the entries of one PLT section."""
+def _entries(elf: ElfFile, section: Section) -> _Entries:
+    """Those of one PLT section."""
     if section.vaddr + section.size >= 1 << 62:
         raise ElfError("a PLT outside the address space")
     code = np.frombuffer(elf.contents(section, MAX_PLT_BYTES), np.uint8)
@@ -97,14 +119,14 @@ def _entries(elf: ElfFile, section: Section) -> tuple[U64, U64, U64]:
     displacement = np.ascontiguousarray(bytes_4).view("<i4").reshape(-1).astype(np.int64)
     targets = (section.vaddr + jumps + 6 + displacement).astype(np.uint64)
     starts = (section.vaddr + start).astype(np.uint64)
-    return starts, np.full(len(starts), size, np.uint64), targets
+    return _Entries(starts, np.full(len(starts), size, np.uint64), targets)
 
 
-def _named_slots(elf: ElfFile, symbols: Section) -> tuple[U64, U64]:
+def _named_slots(elf: ElfFile, symbols: Section, relocations: Structured) -> tuple[U64, U64]:
     """GOT slots with a named relocation, sorted, and the offset of each name in the dynamic string table."""
-    found = _relocations(elf)
     table = np.frombuffer(_whole_symbols(elf, symbols), np.dtype([("name", "<u4"), ("rest", "V20")]))
-    found = found[np.isin(found["type"], _NAMED_TYPES) & (found["symbol"] < len(table))]
+    is_named = np.isin(relocations["type"], _NAMED_TYPES) & (relocations["symbol"] < len(table))
+    found = relocations[is_named]
     return found["slot"].astype(np.uint64), table["name"][found["symbol"]].astype(np.uint64)
 
 
