@@ -16,6 +16,7 @@ from collector.store.dialect import Dialect, parse_version
 from collector.store.errors import StoreBusy, StoreError, parse
 from collector.store.folder_lock import FolderLock
 from collector.store.interface import Block, Columns, Statement
+from collector.store.one_place import OnePlace
 from collector.store.parameters import typed
 from collector.store.snapshot import Site
 from fleetprof.errors import InputError, UnavailableError
@@ -43,7 +44,7 @@ _NEWEST_BLOCK = (
 _NOT_ENOUGH_SPACE = 243
 
 
-class ChdbStore:
+class ChdbStore(OnePlace):
     """A `Store` in a folder of this machine.
 
     A connection runs one statement at a time, so statements take one from a pool of `connections`; a further
@@ -154,28 +155,6 @@ class ChdbStore:
     def newest_blocks(self) -> dict[str, int]:
         """Table → number of its newest block; see `Store.newest_blocks`."""
         return catalog.newest_blocks(self.query)
-
-    @property
-    def shards(self) -> int:
-        """One; see `Store.shards`."""
-        return 1
-
-    def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        """All rows; see `Store.split`."""
-        if rows.num_rows:
-            yield 0, rows
-
-    def caught_up(self) -> bool:
-        """Always true: there are no replicas; see `Store.caught_up`."""
-        return True
-
-    def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
-        """The partitions of tables that have rows; see `Store.partitions`."""
-        return catalog.partitions(self.query, tables)
-
-    def drop_partition(self, table: str, partition: int) -> None:
-        """Drop a partition; see `Store.drop_partition`."""
-        self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
 
     def sites(self, all_replicas: bool = False) -> list[Site]:
         """The folder; see `Store.sites`."""

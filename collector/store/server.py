@@ -17,6 +17,7 @@ from collector.store.errors import StoreAway, StoreBusy, StoreError
 from collector.store.interface import Block, Columns, Statement
 from collector.store.lease import BEAT_S, EXPIRY_S, Epochs, Lease
 from collector.store.lease_tables import LeaseTables
+from collector.store.one_place import OnePlace
 from collector.store.parameters import with_literals
 from collector.store.pool import Pool
 from collector.store.snapshot import Site
@@ -45,7 +46,7 @@ _MODERN_INSERT = {"async_insert": 0, "insert_deduplicate": 0, "optimize_on_inser
 _MODERN = {"low_cardinality_allow_in_native_format": 0}
 
 
-class ServerStore:
+class ServerStore(OnePlace):
     """A `Store` in one database of a server, which may have several addresses.
 
     Statements take a connection from a pool; a further one waits, and gets StoreBusy after 30 s. `query_id`s
@@ -129,28 +130,6 @@ class ServerStore:
             self._settle()
             self._unsettled.clear()
         return catalog.newest_blocks(self.query)
-
-    @property
-    def shards(self) -> int:
-        """One; see `Store.shards`."""
-        return 1
-
-    def split(self, table: str, rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-        """All rows; see `Store.split`."""
-        if rows.num_rows:
-            yield 0, rows
-
-    def caught_up(self) -> bool:
-        """Always true: there are no replicas; see `Store.caught_up`."""
-        return True
-
-    def partitions(self, tables: list[str]) -> list[tuple[str, int]]:
-        """The partitions of tables that have rows; see `Store.partitions`."""
-        return catalog.partitions(self.query, tables)
-
-    def drop_partition(self, table: str, partition: int) -> None:
-        """Drop a partition; see `Store.drop_partition`."""
-        self.execute((f"ALTER TABLE {table} DROP PARTITION {int(partition)}", {}))
 
     def sites(self, all_replicas: bool = False) -> list[Site]:
         """The database; see `Store.sites`."""
