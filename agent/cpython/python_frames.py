@@ -14,10 +14,9 @@ from typing import NamedTuple
 from agent.cpython.find import Interpreter, find_interpreter
 from agent.cpython.kernel_python import NAME, KernelPython, process_value
 from agent.cpython.texts import text_of
+from agent.file_finds import FileFinds
 from agent.mapped_files import MappedFiles
 from agent.process import Mapping, Process
-from agent.symbolize.elf import ElfError, FileBytes
-from agent.symbolize.object_cache import FileKey, file_key
 from fleetprof.demangle import shorten
 from fleetprof.frames import Frame, FrameKind
 
@@ -51,8 +50,7 @@ class PythonFrames:
 
     def __init__(self, kernel: KernelPython, files: MappedFiles) -> None:
         self._kernel = kernel
-        self._files = files
-        self._found: dict[FileKey, Interpreter | None] = {}
+        self._interpreters = FileFinds(files, find_interpreter, MAX_FILES)
         self._followed: dict[int, _Followed] = {}
         self._count = 0
         self._seeds = itertools.count(1)
@@ -139,25 +137,11 @@ class PythonFrames:
         for mapping in process.mappings:
             if not mapping.inode or not _may_be_python(process, mapping):
                 continue
-            found = self._in_file(mapping)
+            found = self._interpreters.of(mapping)
             bias = found.bias(mapping.start_addr, mapping.file_offset) if found else None
             if found is not None and bias is not None:
                 return found, bias
         return None
-
-    def _in_file(self, mapping: Mapping) -> Interpreter | None:
-        fd = self._files.fd(mapping)
-        if fd is None:
-            return None
-        try:
-            key, source = file_key(fd), FileBytes(fd)
-        except (ElfError, OSError):
-            return None
-        if key not in self._found:
-            if len(self._found) >= MAX_FILES:
-                self._found.clear()
-            self._found[key] = find_interpreter(source)
-        return self._found[key]
 
 
 @lru_cache(maxsize=16_384)
