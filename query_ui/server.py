@@ -50,6 +50,7 @@ class Running:
         self.host = host
         self.port = _port_of(self._server)
         self._stopping = False
+        self._pulled = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
         self._thread.start()
 
@@ -57,6 +58,8 @@ class Running:
         while not self._stopping:
             # poll(2): select(2) fails on descriptors from 1024 up, and the embedded store alone holds hundreds.
             wasyncore.loop(timeout=_WAKE_S, use_poll=True, map=self._sockets, count=1)
+        # An answer's end may wake the loop just before `stop` does: the trigger stays open until that is through.
+        self._pulled.wait()
         self._server.close()
         wasyncore.close_all(self._sockets)
 
@@ -71,6 +74,7 @@ class Running:
         # Only the loop's own thread may end it, or it could close the trigger while that is pulled here.
         wake = next(channel for channel in list(self._sockets.values()) if isinstance(channel, trigger))
         wake.pull_trigger(self._end)
+        self._pulled.set()
         self._thread.join(timeout=5)
         self._server.task_dispatcher.shutdown(timeout=2)
 
