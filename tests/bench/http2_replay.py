@@ -19,6 +19,7 @@ _HEAD = struct.Struct(">BHBBI")
 _HEAD_BYTES = 9
 _MOST_DATA = 16384
 _WINDOW = 65535
+_OWN_WINDOW = 1 << 30
 _READ_BYTES = 1 << 16
 
 
@@ -78,8 +79,10 @@ class Connection:
         self._stream_credit = 0
         self._call = Call(b"", b"")
         self._rest = memoryview(b"")
-        self._out = bytearray(_PREFACE + _frame(_SETTINGS, 0, 0))
-        self._out += _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30))
+        self._out = bytearray(_PREFACE)
+        # An answer may name 8,000 unknown stacks and more, which the default window has no room for.
+        self._out += _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, _OWN_WINDOW))
+        self._out += _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _OWN_WINDOW))
         self._in = bytearray()
         self.trailers = b""
         """The last headers that came, as they are: texts can be read in them, such as why a call failed."""
