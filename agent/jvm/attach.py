@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from agent.jvm.credentials import MayNotAct, as_user
 from agent.jvm.target import HasOwnMap, Refused, Target
 
-LISTEN_TIMEOUT_S = 5.0
-"""For a VM to begin to listen. It takes some 10 ms, longer where no CPU is free."""
+LISTEN_TIMEOUT_S = 10.0
+"""For a VM to begin to listen. It takes some 10 ms, seconds where no CPU is free."""
 ANSWER_TIMEOUT_S = 20.0
 """For it to connect and to have written its map: below a second for 50,000 functions."""
 POLL_S = 0.02
@@ -104,7 +104,8 @@ def _wake(target: Target) -> int:
             if handle is not None:
                 return handle
             time.sleep(POLL_S)
-        raise Refused(f"it did not listen within {LISTEN_TIMEOUT_S:.0f} s of being asked to")
+        why = f"it did not listen within {LISTEN_TIMEOUT_S:.0f} s of being asked to"
+        raise Refused(why, again=True, signalled=True)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(trigger, dir_fd=target.tmp)

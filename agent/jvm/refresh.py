@@ -200,7 +200,8 @@ class JvmMaps:
         elif not jvm.refusals and not isinstance(refused, HasOwnMap):
             what = "No new names" if jvm.map else "No names"
             log.warning("%s of code compiled by Java process %d: %s.", what, jvm.process.pid, refused)
-        jvm.due_ns = now_ns + REFUSED_NS * 10 ** min(jvm.refusals, 2) if refused.again else _NEVER
+        again = refused.again and not (refused.signalled and jvm.refusals)
+        jvm.due_ns = now_ns + REFUSED_NS * 10 ** min(jvm.refusals, 2) if again else _NEVER
         jvm.refusals += not isinstance(refused, HasOwnMap)
 
     def _forget_unused(self) -> None:

@@ -20,9 +20,13 @@ _DISPATCHER = b"Signal Dispatch\n"
 class Refused(Exception):
     """A Java VM that cannot be asked, or did not answer; the message says why. `again`: whether it may later."""
 
-    def __init__(self, why: str, again: bool = False, everywhere: bool = False) -> None:
+    def __init__(
+        self, why: str, again: bool = False, everywhere: bool = False, signalled: bool = False
+    ) -> None:
         super().__init__(why)
         self.again = again
+        self.signalled = signalled
+        """It got a signal in vain, so that it is tried once more only: it may have had no CPU."""
         self.everywhere = everywhere
         """The reason lies with the agent, and holds for all."""
 

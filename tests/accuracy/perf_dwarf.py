@@ -31,7 +31,17 @@ class PerfDwarf:
 
     def __init__(self, pid: int, folder: Path) -> None:
         self._data = folder / "perf.data"
-        command = ["perf", "record", "-q", "-F", str(FREQUENCY_HZ), "-e", "cpu-clock:u"]
+        command = [
+            "perf",
+            "record",
+            "-q",
+            "-F",
+            str(FREQUENCY_HZ),
+            "-e",
+            "cpu-clock:u",
+            "-k",
+            "CLOCK_MONOTONIC",
+        ]
         copies = ["--call-graph", f"dwarf,{COPIED_BYTES}", "-p", str(pid), "-o", str(self._data)]
         self.available = bool(shutil.which("perf"))
         self._perf = (
@@ -47,9 +57,11 @@ class PerfDwarf:
                 self._perf.send_signal(signal.SIGINT)
             self._perf.wait()
 
-    def stacks(self, mappings: list[Mapping]) -> list[list[int]]:
-        """Addresses of each sample, leaf first; callers' are inside of their call. `mappings` are the process's:
-        perf tells where in its file an address lies."""
+    def stacks(self, mappings: list[Mapping], since_ns: int, until_ns: int) -> list[list[int]]:
+        """Addresses of each sample of this time (monotonic clock), leaf first; callers' are inside of their call.
+
+        `mappings` are the process's: perf tells where in its file an address lies.
+        """
         if not self.available:
             return []
         command = [
@@ -58,16 +70,25 @@ class PerfDwarf:
             "-i",
             str(self._data),
             "-F",
-            "ip,dso",
+            "time,ip,dso",
+            "--ns",
             "--no-inline",
             "--max-stack",
             "512",
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        samples = [_FRAME.findall(part) for part in done.stdout.split("\n\n")]
+        inside = [part for part in done.stdout.split("\n\n") if since_ns <= _time_ns(part) < until_ns]
+        samples = [_FRAME.findall(part) for part in inside]
         return [[_addr(int(ip, 16), path, mappings) for ip, path in frames] for frames in samples if frames]
 
 
+def _time_ns(sample: str) -> int:
+    """When a sample was taken; -1 for what is none."""
+    found = _TIME.match(sample)
+    return int(found[1]) * 1_000_000_000 + int(found[2]) if found else -1
+
+
+_TIME = re.compile(r"\s*(\d+)\.(\d{9}):")
 _FRAME = re.compile(r"^\s+([0-9a-f]+) \((.*)\)$", re.MULTILINE)
 
 

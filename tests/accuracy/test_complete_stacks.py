@@ -8,6 +8,7 @@ A stack is complete when its outermost frame is where threads and processes begi
 
 import os
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +89,12 @@ def measure(name: str, pid: int, folder: Path) -> Row:
         agent.follow(pid)
         perf = PerfDwarf(pid, folder)
         try:
-            unwound, walked = sample(agent, pid)
+            since_ns, unwound, walked = sample(agent, pid)
+            until_ns = time.monotonic_ns()
         finally:
             perf.stop()
-        ours, theirs = native_stacks(agent, unwound), perf_stacks(agent, pid, perf)
+        agent.ask_names(unwound, pid)
+        ours, theirs = native_stacks(agent, unwound), perf_stacks(agent, pid, perf, since_ns, until_ns)
         along_pointers = complete_share(native_stacks(agent, walked))
         named, nameless = named_share(agent, unwound)
     has_stack = np.diff(unwound.user.starts) > 0
@@ -112,17 +115,18 @@ def measure(name: str, pid: int, folder: Path) -> Row:
     )
 
 
-def sample(agent: Unwinding, pid: int) -> tuple[Captures, Captures]:
-    """The same program's samples, unwound and along frame pointers."""
+def sample(agent: Unwinding, pid: int) -> tuple[int, Captures, Captures]:
+    """Since when (monotonic nanoseconds), and the same program's samples, unwound and along frame pointers."""
     plain = CoreBackend(BackendOptions(frequency_hz=499, sched=False, only_pids=(pid,)))
     agent.drain()
+    since_ns = time.monotonic_ns()
     began = cpu_ns(pid)
     walked, unwound = [], []
     for _ in poll(lambda: cpu_ns(pid) - began >= SECONDS * 1e9):
         unwound.append(agent.drain())
         walked.append(plain.drain().captures)
     plain.close()
-    return rows_of(concat(unwound), pid), rows_of(concat(walked), pid)
+    return since_ns, rows_of(concat(unwound), pid), rows_of(concat(walked), pid)
 
 
 def native_stacks(agent: Unwinding, rows: Captures) -> list[NamedStack]:
@@ -133,12 +137,14 @@ def native_stacks(agent: Unwinding, rows: Captures) -> list[NamedStack]:
     ]
 
 
-def perf_stacks(agent: Unwinding, pid: int, perf: PerfDwarf) -> list[NamedStack]:
-    """What perf saw, named by us: it is stacks that are compared, not symbol tables."""
+def perf_stacks(
+    agent: Unwinding, pid: int, perf: PerfDwarf, since_ns: int, until_ns: int
+) -> list[NamedStack]:
+    """What perf saw in the same time, named by us: it is stacks that are compared, not symbol tables."""
     known: dict[int, str] = {}
     process = agent.processes.find(pid, 0)
     assert process
-    stacks = perf.stacks(process.mappings)
+    stacks = perf.stacks(process.mappings, since_ns, until_ns)
     addrs = np.unique(np.array([addr for stack in stacks for addr in stack], np.uint64))
     for addr, frame in zip(addrs.tolist(), agent.frames(pid, addrs), strict=True):
         known[addr] = frame.function or frame.mapping

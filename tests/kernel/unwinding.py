@@ -15,6 +15,7 @@ from agent.cpython.python_frames import PythonFrames
 from agent.cpython.symbols import PythonSymbols
 from agent.cpython.words import are_words
 from agent.jvm.java_frames import JavaFrames
+from agent.jvm.refresh import JvmMaps
 from agent.object_files import ObjectFiles
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
@@ -45,7 +46,8 @@ class Unwinding:
         python = PythonFrames(kernel, self._files) if kernel else None
         java = JavaFrames(self.backend.unwind_tables.hotspot_fd, self._files)
         self.unwinder = Unwinder(self.backend.unwind_tables, self._files, builder, limit_bytes, python, java)
-        native = Symbolizer(self._files)
+        self.java_names = JvmMaps(8 << 20)
+        native = Symbolizer(self._files, asked=self.java_names)
         self._symbols: Symbols = PythonSymbols(native, python) if python else native
         self.losses = Losses()
 
@@ -101,6 +103,14 @@ class Unwinding:
         addrs[called_from] -= np.uint64(1)
         return self.frames(int(captures.pid[row]), addrs)
 
+    def ask_names(self, captures: Captures, pid: int) -> None:
+        """Ask a Java VM what the compiled code of these samples is called, and wait for its answer."""
+        process = self.processes.find(pid, 0)
+        assert process
+        self.java_names.follow(process, captures, window_end_ns=0)
+        for _ in poll(lambda: not self.java_names.waiting):
+            pass
+
     def frames(self, pid: int, addrs: U64) -> list[Frame]:
         """What lies at these addresses of a process."""
         process = self.processes.find(pid, 0)
@@ -116,6 +126,7 @@ class Unwinding:
         return [[resolver.frames[number] for number in ids] for ids in rows]
 
     def close(self) -> None:
+        self.java_names.close()
         self.unwinder.close()
         self.backend.close()
         self.processes.close()

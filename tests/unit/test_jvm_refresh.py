@@ -207,3 +207,15 @@ def test_status() -> None:
 def test_any_status(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         facts_of(data)
+
+
+def test_a_vm_that_got_no_cpu_to_listen_is_tried_once_more(clock: list[int]) -> None:
+    java, process = Vm(), vm()
+    java.refuses = Refused("it did not listen", again=True, signalled=True)
+    maps = JvmMaps(1 << 20, java.fetch)
+    for _ in range(20):
+        maps.look(process, ADDRS)
+        answered(maps)
+        clock[0] += refresh.REFUSED_NS * 100
+    assert len(java.requests) == 2, "each time it may print all its stacks"
+    maps.close()
