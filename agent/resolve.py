@@ -5,12 +5,10 @@ by one: it names the instruction after a call, which may already belong to the n
 user stack is an instruction pointer and stays; its other frames are return addresses. In kernel
 stacks the leaf is exact for CPU samples only (waits are captured from inside the scheduler's own call chain).
 
-Work is remembered per process image and stack, since windows repeat: on a steady host nine of ten stacks were
-seen in the window before.
+Work is remembered per process image and stack (agent/known_stacks.py), since windows repeat.
 """
 
 import itertools
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +16,8 @@ import numpy.typing as npt
 
 from agent.cpython.merge import without_calls
 from agent.cpython.words import WORDS
-from agent.process import Mapping, Process
+from agent.known_stacks import KEPT_TURNS, FrameIds, Recent, Space
+from agent.process import Process
 from agent.samples import U64, Captures, Stacks, UserEnd
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import Losses
@@ -66,33 +65,16 @@ class Symbols(Protocol):
         ...
 
 
-FrameIds = tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Space:
-    """What is known of one address space: frame ids by address, and of whole stacks by their bytes."""
-
-    by_addr: dict[int, int] = field(default_factory=dict)
-    by_stack: dict[bytes, FrameIds] = field(default_factory=dict)
-    owner: Process | None = None
-    mappings: list[Mapping] | None = None
-    window: int = 0
-    """When it was last used. Holding `owner` keeps its id(), the key of this space, from being reused."""
-    nameless: bool = False
-    """Whether it has Python functions whose names may still come."""
-
-
 class Resolver:
     """Frames of rows, with memory across windows. Not thread-safe: the pipeline's thread owns it."""
 
     def __init__(self, symbols: Symbols) -> None:
         self._symbols = symbols
-        self._kernel_exact = _Space()
-        self._kernel_waits = _Space()
-        self._spaces: dict[int, _Space] = {}
+        self._kernel_exact = Space()
+        self._kernel_waits = Space()
+        self._spaces: dict[int, Space] = {}
         self._window = 0
-        self._stack_ids: dict[FrameIds, int] = {}
+        self._stack_ids: Recent[FrameIds, int] = Recent()
         self.frames: dict[int, Frame] = {}
         """Frame by id, of everything resolved and not yet forgotten."""
 
@@ -138,30 +120,32 @@ class Resolver:
         oldest = self._window - KEPT_WINDOWS
         self._spaces = {key: space for key, space in self._spaces.items() if space.window > oldest}
         remembered = sum(len(space.by_addr) for space in self._spaces.values())
-        if max(remembered + len(self.frames), len(self._stack_ids)) > MAX_REMEMBERED_ADDRS:
+        if remembered + len(self.frames) > MAX_REMEMBERED_ADDRS:
             self._spaces.clear()
-            self._stack_ids.clear()
             self.frames.clear()
-            self._kernel_exact, self._kernel_waits = _Space(), _Space()
+            self._kernel_exact, self._kernel_waits = Space(), Space()
         self._window += 1
+        if self._window % KEPT_TURNS == 0:
+            self._stack_ids.turn()
+            for space in (self._kernel_exact, self._kernel_waits, *self._spaces.values()):
+                space.by_stack.turn()
 
     def _define(self, frame: Frame) -> int:
         number = frame_id(frame)
         self.frames[number] = frame
         return number
 
-    def _open(self, process: Process) -> _Space:
-        """The memory for one image; emptied when its mappings changed, or what it knows may be known better."""
-        space = self._spaces.get(id(process)) or _Space(owner=process)
-        jit = any(not mapping.path or mapping.path.startswith("//anon") for mapping in process.mappings)
-        if space.mappings is not process.mappings or jit or space.nameless:
-            space = _Space(owner=process, mappings=process.mappings)
+    def _open(self, process: Process) -> Space:
+        """The memory for one image; without what may be known better than in the window before."""
+        space = self._spaces.get(id(process))
+        if space is None or space.mappings is not process.mappings:
+            space = self._spaces[id(process)] = Space(process, process.mappings)
         space.window = self._window
-        self._spaces[id(process)] = space
+        space.forget_passing()
         return space
 
     def _learn_user(self, slices: list[bytes], owners: list[Process | None]) -> None:
-        opened: dict[int, _Space] = {}
+        opened: dict[int, Space] = {}
         wanted: dict[int, set[int]] = {}
         for row, owner in enumerate(owners):
             if owner is None or not slices[row]:
@@ -181,16 +165,15 @@ class Resolver:
             (self._kernel_exact, np.flatnonzero(exact), True),
             (self._kernel_waits, np.flatnonzero(~exact), False),
         ):
-            unknown = {slices[row] for row in rows.tolist()} - space.by_stack.keys()
+            space.forget_passing()
+            unknown = {part for part in {slices[row] for row in rows.tolist()} if part not in space.by_stack}
             addrs = {addr for part in unknown for addr in _lookup_addrs(part, leaf_exact)}
             if new := sorted(addrs - space.by_addr.keys()):
                 ordered = np.array(new, np.uint64)
                 self._remember(space, ordered, self._symbols.kernel_frames(ordered))
 
-    def _remember(self, space: _Space, addrs: U64, frames: list[Frame]) -> None:
-        for addr, frame in zip(addrs.tolist(), frames, strict=True):
-            space.by_addr[addr] = self._define(frame)
-            space.nameless |= frame.kind is FrameKind.PYTHON and not frame.function
+    def _remember(self, space: Space, addrs: U64, frames: list[Frame]) -> None:
+        space.remember(addrs, [self._define(frame) for frame in frames], frames)
 
     def _user_ids(self, owner: Process | None, part: bytes) -> FrameIds:
         if not part:
@@ -207,13 +190,14 @@ class Resolver:
             return ()
         return self._stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact)
 
-    def _stack_of(self, space: _Space, part: bytes, leaf_exact: bool) -> FrameIds:
+    def _stack_of(self, space: Space, part: bytes, leaf_exact: bool) -> FrameIds:
         ids = space.by_stack.get(part)
         if ids is None:
-            ids = tuple(space.by_addr[addr] for addr in _lookup_addrs(part, leaf_exact))
+            addrs = _lookup_addrs(part, leaf_exact)
+            ids = tuple([space.by_addr[addr] for addr in addrs])
             if any(self.frames[number].kind is FrameKind.PYTHON for number in ids):
                 ids = without_calls(ids, self.frames.__getitem__)
-            space.by_stack[part] = ids
+            space.remember_stack(part, addrs, ids)
         return ids
 
 

@@ -11,7 +11,9 @@ from agent.symbolize.kallsyms import KernelSymbols
 from fleetprof.frames import Frame, FrameKind
 
 REREAD_SECONDS = 60.0
-"""Reading kallsyms costs 0.1 s of CPU, and code of short-lived BPF programs may be unknown for good."""
+LONGEST_REREAD_SECONDS = 16 * 60.0
+"""Reading kallsyms costs 0.1 s of CPU, and code of short-lived BPF programs may be unknown for good: where another
+look gives no name, the next one comes after twice the time."""
 _KERNEL = "[kernel]"
 _HIDDEN = (
     "The kernel hides the addresses of its functions (kernel.kptr_restrict, or no CAP_SYSLOG), so kernel "
@@ -35,6 +37,7 @@ class KernelFrames:
         self._clock = clock
         self._symbols: KernelSymbols | None = None
         self._read_at = 0.0
+        self._reread_s = REREAD_SECONDS
         self._build_id = ""
         self.notice = ""
 
@@ -46,14 +49,20 @@ class KernelFrames:
     def frames(self, addrs: U64) -> list[Frame]:
         """One frame per address, in order. Functions of modules have `[module]` as mapping."""
         names = self._read().names(addrs)
-        if not all(name for name, _ in names) and self._clock() - self._read_at >= REREAD_SECONDS:
-            self._symbols = None
-            names = self._read().names(addrs)
+        if not all(name for name, _ in names) and self._clock() - self._read_at >= self._reread_s:
+            names = self._read_again(addrs, names)
         frames = []
         for addr, (name, module) in zip(addrs.tolist(), names, strict=True):
             mapping = f"[{module}]" if module else _KERNEL
             frames.append(Frame(FrameKind.KERNEL, name, mapping) if name else self._unknown(addr))
         return frames
+
+    def _read_again(self, addrs: U64, before: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        self._symbols = None
+        names = self._read().names(addrs)
+        in_vain = names == before
+        self._reread_s = min(2 * self._reread_s, LONGEST_REREAD_SECONDS) if in_vain else REREAD_SECONDS
+        return names
 
     def _unknown(self, addr: int) -> Frame:
         """By distance from the kernel's start (the same after every boot), else by the address itself."""

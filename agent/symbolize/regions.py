@@ -6,6 +6,7 @@ from agent.process import Mapping, Process
 from fleetprof.demangle import shorten
 from fleetprof.frames import FrameKind
 
+_OF_THE_KERNEL = ("[vdso]", "[vsyscall]")
 _ANONYMOUS = ("//anon", "/dev/zero", "/SYSV", "/anon_hugepage")
 
 
@@ -17,6 +18,11 @@ def is_file(mapping: Mapping) -> bool:
 def is_memory_file(mapping: Mapping) -> bool:
     """Whether it is a memfd: an executable at times, but mostly memory of a JIT compiler."""
     return mapping.path.startswith("/memfd:")
+
+
+def is_made_code(mapping: Mapping) -> bool:
+    """Whether a program may write its code there while it runs."""
+    return is_memory_file(mapping) or not (is_file(mapping) or mapping.path in _OF_THE_KERNEL)
 
 
 def mapping_name(path: str) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.known_stacks import Recent
 from agent.process import Mapping, Process
 from agent.resolve import PROCESS_GONE, TRUNCATED, Resolver
 from agent.samples import U64, UserEnd
@@ -78,14 +79,54 @@ def test_known_addresses_are_not_looked_up_again_until_mappings_change() -> None
     assert echo.asked == [[100, 199], [100, 199]]
 
 
-def test_code_made_at_run_time_is_looked_up_every_window() -> None:
-    echo, owner = Echo(), process()
+def test_of_a_program_that_makes_code_only_what_may_change_is_looked_up_every_window() -> None:
+    class Maker(Echo):
+        def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+            frames = super().user_frames(process, addrs)
+            return [Frame(f.kind, "", f.mapping) if f.function == "u499" else f for f in frames]
+
+    echo, owner = Maker(), process()
     owner.mappings.append(Mapping(10**6, 2 * 10**6, 0, ""))
     resolver = Resolver(echo)
-    for _ in range(2):
-        resolver.resolve(captures([Row(user=(100,))]), [owner])
+    rows = captures([Row(user=(100, 200)), Row(user=(10**6, 200)), Row(user=(100, 500))])
+    found = []
+    for _ in range(3):
+        found.append([names(resolver, stack) for stack in resolver.resolve(rows, [owner] * 3)])
         resolver.turn()
-    assert echo.asked == [[100], [100]]
+    assert echo.asked == [[100, 199, 499, 10**6], [499, 10**6], [499, 10**6]]
+    assert found[0] == found[1] == found[2]
+
+
+def test_names_of_made_code_and_of_kernel_modules_may_come_later() -> None:
+    class Later(Echo):
+        known = ""
+
+        def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+            return [Frame(FrameKind.JIT, self.known, "[jit]")] * len(addrs)
+
+        def kernel_frames(self, addrs: U64) -> list[Frame]:
+            return [Frame(FrameKind.KERNEL, self.known, "[kernel]")] * len(addrs)
+
+    owner, symbols = process(), Later()
+    owner.mappings.append(Mapping(10**6, 2 * 10**6, 0, ""))
+    resolver = Resolver(symbols)
+    rows = captures([Row(user=(10**6,), kernel=(5,))])
+    resolver.resolve(rows, [owner])
+    resolver.turn()
+    symbols.known = "made"
+    (stack,) = resolver.resolve(rows, [owner])
+    assert [resolver.frames[number].function for number in stack] == ["made", "made"]
+
+
+def test_a_stack_that_is_not_needed_for_long_is_forgotten() -> None:
+    known: Recent[str, int] = Recent()
+    known["kept"], known["left"] = 1, 2
+    for _ in range(3):
+        assert known.get("kept") == 1
+        known.turn()
+    assert ("kept" in known, "left" in known, len(known)) == (True, False, 1)
+    known.discard("kept")
+    assert known.get("kept") is None
 
 
 def test_address_zero_is_not_wrapped_around() -> None:

@@ -72,6 +72,21 @@ def test_unknown_addresses_lead_to_another_look_but_not_too_often(tmp_path: Path
     assert kernel.frames(addr) == [Frame(FrameKind.KERNEL, "nft_do_chain", "[nf_tables]")]
 
 
+def test_looks_in_vain_become_seldom(tmp_path: Path) -> None:
+    path = tmp_path / "kallsyms"
+    path.write_bytes(TEXT)
+    now = [0.0]
+    kernel = KernelFrames(path, tmp_path / "none", clock=lambda: now[0])
+    addr = np.array([0xFFFFFFFFC0300010], np.uint64)
+    for now[0] in (0.0, REREAD_SECONDS + 1):  # the second look is in vain
+        assert not kernel.frames(addr)[0].function
+    path.write_bytes(TEXT + b"ffffffffc0300000 t nft_do_chain\t[nf_tables]\n")
+    now[0] += 2 * REREAD_SECONDS - 1
+    assert not kernel.frames(addr)[0].function
+    now[0] += 2
+    assert kernel.frames(addr)[0].function == "nft_do_chain"
+
+
 def test_no_kallsyms_at_all(tmp_path: Path) -> None:
     kernel = KernelFrames(tmp_path / "none", tmp_path / "none")
     assert kernel.frames(np.array([5], np.uint64))[0].function == ""
