@@ -15,12 +15,18 @@ class DefinitionWriter:
         self._message.strings.append("")
         self._strings = {"": 0}
         self._frames = {frame: place for place, frame in enumerate(numbered)}
+        # Looked up once: finding a column takes longer than adding to it.
+        table, stacks = message.frames, message.stacks
+        self._depth, self._places = stacks.depth, stacks.frame_index
+        self._kind, self._function, self._mapping = table.kind, table.function, table.mapping
+        self._build_id, self._offset = table.build_id, table.offset
+        self._file, self._line = table.file, table.line
 
     def stack(self, frames: Iterable[Frame]) -> None:
         """Add a stack, leaf first."""
         places = [self._frame(frame) for frame in frames]
-        self._message.stacks.depth.append(len(places))
-        self._message.stacks.frame_index.extend(places)
+        self._depth.append(len(places))
+        self._places.extend(places)
 
     def series(self, labels: Mapping[str, str]) -> None:
         """Add a series by its labels."""
@@ -39,12 +45,11 @@ class DefinitionWriter:
         index = self._frames.get(frame)
         if index is None:
             index = self._frames[frame] = len(self._frames)
-            table = self._message.frames
-            table.kind.append(int(frame.kind))  # type: ignore[arg-type]
-            table.function.append(self._string(frame.function))
-            table.mapping.append(self._string(frame.mapping))
-            table.build_id.append(self._string(frame.build_id))
-            table.offset.append(frame.offset)
-            table.file.append(self._string(frame.file))
-            table.line.append(frame.line)
+            self._kind.append(int(frame.kind))  # type: ignore[arg-type]
+            self._function.append(self._string(frame.function))
+            self._mapping.append(self._string(frame.mapping))
+            self._build_id.append(self._string(frame.build_id))
+            self._offset.append(frame.offset)
+            self._file.append(self._string(frame.file))
+            self._line.append(frame.line)
         return index
