@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from collector.compare.clusters import Layout
 from collector.compare.estimate import F8, Factor, Measured, Pair, common_factor
@@ -48,7 +48,9 @@ class Design:
         """The selections' CPU as one function, in cores per host."""
         a, b = (
             Measured(
-                sparse.csr_array(side.time[None, :]), side.seconds * 1e9, np.array([side.captures.sum()])
+                scipy.sparse.csr_array(side.time[None, :]),
+                side.seconds * 1e9,
+                np.array([side.captures.sum()]),
             )
             for side in self._sides(earlier)
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from collector.compare.evidence import Sparse
 from collector.compare.influence import Influence
@@ -195,11 +195,11 @@ def _weighted(side: Measured, rows: npt.NDArray[np.int64], weights: F8) -> F8:
 def quantile(level: float | F8, df: F8) -> F8:
     """Student's t quantile; NaN below half a degree of freedom."""
     usable = np.where(df >= 0.5, df, np.nan)
-    return np.asarray(special.stdtrit(usable, level))
+    return np.asarray(scipy.special.stdtrit(usable, level))
 
 
 def beyond(distance: F8, df: F8) -> F8:
     """P(T > distance) of Student's t; 1 where there are no degrees of freedom."""
     usable = np.where(df >= 0.5, df, np.nan)
-    chance: F8 = np.nan_to_num(np.asarray(special.stdtr(usable, -distance)), nan=1.0)
+    chance: F8 = np.nan_to_num(np.asarray(scipy.special.stdtr(usable, -distance)), nan=1.0)
     return chance

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from collector.compare.evidence import Evidence, Side, Sparse
 
@@ -76,7 +76,7 @@ def _members(groups: list[I64], stacks: int) -> Sparse:
     """Group × stack: 1 where the group has the stack."""
     rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     columns = np.concatenate([np.zeros(0, np.int64), *groups])
-    return sparse.coo_array((np.ones(len(rows)), (rows, columns)), (len(groups), stacks)).tocsr()
+    return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), (len(groups), stacks)).tocsr()
 
 
 def _deepest(evidence: Evidence, candidates: I64) -> I64:

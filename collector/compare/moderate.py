@@ -8,7 +8,7 @@ they differ much, d0 is small and nothing is borrowed; never more is than the fu
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+import scipy
 
 F8 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -29,7 +29,7 @@ def moderate(variance: F8, df: F8, rate: F8, captures: F8, tested: Mask) -> tupl
         return variance, df
     size, half = np.log(captures[usable]), df[usable] / 2
     # The logarithm of a variance estimated with d degrees of freedom is low by this on average.
-    logs = np.log(variance[usable] / rate[usable] ** 2) - special.digamma(half) + np.log(half)
+    logs = np.log(variance[usable] / rate[usable] ** 2) - scipy.special.digamma(half) + np.log(half)
     usual = _trend(size, logs)
     borrowed = np.minimum(_prior_df(logs - usual, half), df[usable])
     prior = np.exp(usual) * rate[usable] ** 2
@@ -51,10 +51,10 @@ def _trend(size: F8, logs: F8) -> F8:
 
 def _prior_df(rests: F8, half: F8) -> float:
     """The degrees of freedom d0 with which the rests' variance is trigamma(d/2) + trigamma(d0/2)."""
-    spread = float(np.mean(rests**2) - np.mean(special.polygamma(1, half)))
+    spread = float(np.mean(rests**2) - np.mean(scipy.special.polygamma(1, half)))
     lowest, highest = 0.01, 1e4
-    if spread <= special.polygamma(1, highest):
+    if spread <= scipy.special.polygamma(1, highest):
         return 2 * highest
-    if spread >= special.polygamma(1, lowest):
+    if spread >= scipy.special.polygamma(1, lowest):
         return 2 * lowest
-    return 2 * float(optimize.brentq(lambda x: special.polygamma(1, x) - spread, lowest, highest))
+    return 2 * float(scipy.optimize.brentq(lambda x: scipy.special.polygamma(1, x) - spread, lowest, highest))

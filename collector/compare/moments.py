@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from collector.compare.clusters import Layout, Presence
-from collector.compare.evidence import Evidence, Side
+from collector.compare.evidence import Evidence, Side, Sparse
 from collector.compare.functions import unify
 from collector.compare.part import Part, with_host
 from collector.query.asking import Asking
@@ -116,7 +116,7 @@ def _side(
     column = np.array([place[key] for key in sums.keys], np.int64)[sums.cluster]
     row = np.searchsorted(stacks, sums.stack)
     shape = (len(stacks), len(clusters))
-    values = sparse.coo_array((sums.value.astype(np.float64), (row, column)), shape).tocsr()
+    values = scipy.sparse.coo_array((sums.value.astype(np.float64), (row, column)), shape).tocsr()
     covered = np.array([seconds.get(key, 0.0) for key in clusters])
     time = np.bincount(column, sums.value.astype(np.float64), len(clusters)).astype(np.float64)
     return Side(
@@ -169,7 +169,7 @@ def _seen(side: Side, frame_index: npt.NDArray[np.int32], starts: I64, frames: i
     return seen
 
 
-def _holds(index: npt.NDArray[np.int32], starts: I64, functions: int) -> sparse.csr_array:
+def _holds(index: npt.NDArray[np.int32], starts: I64, functions: int) -> Sparse:
     """Function × stack; a function that recurs in a stack counts once."""
     stacks = len(starts) - 1
     stack_of = np.repeat(np.arange(stacks, dtype=np.int64), np.diff(starts))
@@ -179,6 +179,6 @@ def _holds(index: npt.NDArray[np.int32], starts: I64, functions: int) -> sparse.
 
 def _incidence(
     functions: npt.NDArray[np.integer], stacks: npt.NDArray[np.integer], rows: int, columns: int
-) -> sparse.csr_array:
+) -> Sparse:
     ones = np.ones(len(functions))
-    return sparse.coo_array((ones, (functions, stacks)), (rows, columns)).tocsr()
+    return scipy.sparse.coo_array((ones, (functions, stacks)), (rows, columns)).tocsr()

@@ -9,6 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from collector.store.interface import Block, Columns
+from collector.store.without_pandas import leave_pandas_out
+
+leave_pandas_out()
 
 _ARROW = {
     "UInt8": pa.uint8(),
