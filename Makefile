@@ -13,7 +13,7 @@ FORWARDED := $(foreach name,FLEETPROF_HTTP FLEETPROF_GRPC FLEETPROF_DATA,$(if $(
 up: setup
 	@exec $(SUDO) env $(FORWARDED) $(BIN)/fleetprof up
 
-# What measures this machine runs alone. The rest runs side by side, what takes longest first, a process more than
+# What measures this machine runs alone. The rest runs side by side, what takes longest first, two processes more than
 # CPUs since much of it waits; a test that fails there runs once more, alone, as others may have taken the machine
 # from it: both results are shown. All groups run, whatever fails.
 ALONE := $(addprefix tests/,accuracy)
@@ -24,7 +24,7 @@ PYTEST := $(SUDO) env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 test: setup-test check
 	@alone=0 together=0; set -x; \
 	  $(PYTEST) $(ALONE) || alone=$$?; \
-	  $(PYTEST) $(TOGETHER) -n $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  $(PYTEST) $(TOGETHER) -n $$(($$(nproc) + 2)) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 	    || together=$$?; \
 	  if [ $$together = 1 ]; then \
 	    together=0; $(PYTEST) $(TOGETHER) --last-failed --last-failed-no-failures none || together=$$?; \

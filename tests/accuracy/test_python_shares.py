@@ -6,7 +6,6 @@ skipped by name.
 """
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,9 +21,9 @@ MAX_Z = 3.9
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     with python_programs(tmp_path_factory.mktemp("shares"), "shares", SECONDS) as (_, seen):
-        yield seen
+        return seen
 
 
 @pytest.mark.parametrize("name", list(interpreters()))

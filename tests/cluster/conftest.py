@@ -1,4 +1,7 @@
-"""The cluster that these tests share: 2 shards × 2 replicas and a ZooKeeper, started once."""
+"""The cluster that these tests share: 2 shards × 2 replicas and a ZooKeeper, started once.
+
+It ends with the folder, not with the run: even idle it takes a tenth of a CPU.
+"""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +16,7 @@ from tests.cluster.servers import Servers, usable
 Open = Callable[..., ClusterStore]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     if not usable():
         pytest.skip("needs the packages clickhouse-server and zookeeper")
@@ -34,7 +37,7 @@ def whole(servers: Servers, store: ClusterStore) -> Iterator[Servers]:
     opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(servers: Servers) -> Iterator[ClusterStore]:
     """A migrated store that tests share, as in tests/store: look only at your own service."""
     opened = open_store(servers.url("shared"))

@@ -27,12 +27,16 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    """The first true value of `condition`; fails after `seconds`, saying `what` did not happen."""
-    deadline = time.monotonic() + seconds
+    """The first true value of `condition`; fails after `seconds`, saying `what` did not happen.
+
+    Conditions are asked ever more rarely, as each may cost the product a query.
+    """
+    began = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
+        time.sleep(min(0.05 + waited / 10, 0.5))
     return value
 
 

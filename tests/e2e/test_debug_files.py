@@ -24,7 +24,7 @@ def program(tmp_path: Path) -> Iterator[Stripped]:
     built.whole.unlink()
     subprocess.run([tool("objcopy"), f"--add-gnu-debuglink={built.debug}", built.stripped], check=True)
     shutil.move(built.stripped, tmp_path / "checkout")
-    with subprocess.Popen([tmp_path / "checkout", "900"], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen([tmp_path / "checkout", "900", "40"], stdout=subprocess.DEVNULL) as process:
         yield Stripped(built.whole, tmp_path / "checkout", built.debug)
         process.kill()
 

@@ -23,7 +23,7 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     binary = tmp_path_factory.mktemp("workload") / "shares"
     source = Path(__file__).parent.parent / "workloads" / "shares.c"
     subprocess.run(["gcc", "-O1", "-fno-omit-frame-pointer", "-o", binary, source], check=True)
-    running = subprocess.Popen([binary, "600"], stdout=subprocess.DEVNULL)
+    running = subprocess.Popen([binary, "600", "16"], stdout=subprocess.DEVNULL)
     yield
     running.kill()
     running.wait()

@@ -23,8 +23,16 @@ class Seen:
 
 @contextmanager
 def python_programs(folder: Path, mode: str, seconds: float) -> Iterator[tuple[Unwinding, dict[str, Seen]]]:
-    """What was seen of each interpreter while it used so much CPU time, by name; only those that are here."""
-    with unwinding(folder / "tables") as agent, ExitStack() as programs:
+    """What was seen of each interpreter while it used so much CPU time, by name; only those that are here.
+
+    They have ended when the block begins: five that spin would slow down whatever runs beside.
+    """
+    with unwinding(folder / "tables") as agent:
+        yield agent, _seen(agent, mode, seconds)
+
+
+def _seen(agent: Unwinding, mode: str, seconds: float) -> dict[str, Seen]:
+    with ExitStack() as programs:
         pids = {
             name: programs.enter_context(running([str(path), PROGRAM, mode])).pid
             for name, path in interpreters().items()
@@ -40,7 +48,7 @@ def python_programs(folder: Path, mode: str, seconds: float) -> Iterator[tuple[U
         ]
         captures = concat([*parts, agent.drain()])
         rows = {name: rows_of(captures, pid) for name, pid in pids.items()}
-        yield agent, {name: Seen(each, agent.stacks(each)) for name, each in rows.items()}
+        return {name: Seen(each, agent.stacks(each)) for name, each in rows.items()}
 
 
 def is_python(frame: Frame) -> bool:

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,11 @@ LINES = Path(PROGRAM).read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     """The workload with all it can do."""
     with python_programs(tmp_path_factory.mktemp("programs"), "everything", SECONDS) as (agent, seen):
         assert not agent.losses[DropReason.PYTHON_UNREADABLE]
-        yield seen
+    return seen
 
 
 @pytest.fixture(params=ALL)

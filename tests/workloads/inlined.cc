@@ -1,7 +1,9 @@
-// A loop in an inlined function of an inlined function, for debug information: spins for SECONDS (its argument).
+// A loop in an inlined function of an inlined function, for debug information: spins for SECONDS (its argument), with
+// pauses of PAUSE_MS (another, 0 if missing) every 10 ms or so.
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <unistd.h>
 
 namespace shop {
 
@@ -39,10 +41,14 @@ struct Cart {
 int main(int argc, char **argv)
 {
 	time_t end = time(nullptr) + (argc > 1 ? atoi(argv[1]) : 1);
+	useconds_t pause_us = (argc > 2 ? atoi(argv[2]) : 0) * 1000;
 	shop::Cart cart = {};
 	printf("ready\n");
 	fflush(stdout);
-	while (time(nullptr) < end)
+	while (time(nullptr) < end) {
 		for (int i = 0; i < 1000; i++)
 			shop::sink = cart.total();
+		if (pause_us)
+			usleep(pause_us);
+	}
 }
