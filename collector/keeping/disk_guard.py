@@ -2,7 +2,7 @@
 
 A full disk stops everything, the oldest data included; so the oldest days go before that, samples and roll-ups
 alike. Today's rows are never dropped: where nothing else is left, senders are told to come later and keep their
-windows until there is room.
+windows until there is room. What was cut short where another program filled the disk all the same is mended.
 """
 
 import json
@@ -120,6 +120,7 @@ class DiskGuard:
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
             try:
+                self._store.mend_parts()
                 self.look()
             except (StoreError, OSError) as error:
                 log.error("Cannot make room on the store's disk, trying again: %s", error)

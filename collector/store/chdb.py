@@ -19,6 +19,7 @@ from collector.store.interface import Block, Columns, Statement
 from collector.store.one_place import OnePlace
 from collector.store.parameters import typed
 from collector.store.snapshot import Site
+from collector.store.whole_parts import Part, WholeParts
 from fleetprof.errors import InputError, UnavailableError
 from fleetprof.open_files import raise_limit
 
@@ -31,6 +32,7 @@ QUERY_SECONDS = 30
 
 _OPEN_FILES = 65_536
 """It holds three for each of its threads, and those of the parts that it reads."""
+_CONFIG = Path(__file__).with_name("chdb.xml")
 _MARK_CACHE_BYTES = 256 << 20  # ClickHouse's default of 5 GiB is for servers of their own
 # ClickHouse notes an insert's token before it commits the part (MergeTreeSink): killed in between, it ignores
 # the retry and the rows are gone (reproduced on 26.9 with SIGKILL at that rename). So: no tokens here.
@@ -70,7 +72,7 @@ class ChdbStore(OnePlace):
         self._lock = FolderLock(self.path)
         self._address = (
             f"{self.path}/clickhouse?max_server_memory_usage={memory_limit_bytes}"
-            f"&mark_cache_size={_MARK_CACHE_BYTES}&max_threads={threads}&async_insert=0"
+            f"&mark_cache_size={_MARK_CACHE_BYTES}&max_threads={threads}&async_insert=0&config-file={_CONFIG}"
         )
         self._free = threading.BoundedSemaphore(connections)
         self._connections = connections
@@ -78,8 +80,10 @@ class ChdbStore(OnePlace):
         self._idle: list[_Pooled] = []
         self._schemas = Schemas(self.query)
         self._inserting: dict[str, threading.Lock] = {}
+        self._measuring = threading.Lock()
         self._newest_block: dict[str, int] = {}
         """Of tables that were inserted into; only we insert, and numbers only rise."""
+        self._parts = WholeParts(self.query, self.execute)
         self._closed = False
         try:
             version = str(self.query(("SELECT version() AS v", {}))["v"][0])
@@ -87,6 +91,11 @@ class ChdbStore(OnePlace):
             self._lock.release()
             raise
         self.dialect = Dialect(parse_version(version))
+        for part in self._parts.set_aside():
+            log.error(
+                "ClickHouse could not read part %s of %s, and has set it aside in %s.",
+                part.name, part.table, self.path,
+            )  # fmt: skip
 
     def query(self, statement: Statement) -> Columns:
         """Run a SELECT; see `Store.query`."""
@@ -131,7 +140,27 @@ class ChdbStore(OnePlace):
             ):
                 stream.append(data)
                 stream.finish()
+            self._reload_cut(table)
             self._newest_block[table] = self._expect_newer(table, before)
+
+    def mend_parts(self) -> None:
+        """Take back merges that a full disk cut short; see `Store.mend_parts`."""
+        for table in {part.table for part in self._parts_cut()}:
+            with self._inserting.setdefault(table, threading.Lock()):
+                self._reload(table)
+
+    def _parts_cut(self, table: str = "") -> list[Part]:
+        with self._measuring:
+            return self._parts.cut(table)
+
+    def _reload_cut(self, table: str) -> None:
+        """Take back parts of the table, which is being inserted into, that a full disk cut short."""
+        if self._parts_cut(table):
+            self._reload(table)
+
+    def _reload(self, table: str) -> None:
+        self._newest_block.pop(table, None)
+        self._parts.reload(table)
 
     def _expect_newer(self, table: str, before: int) -> int:
         """The table's newest block; raises StoreError when it is not newer than `before`.

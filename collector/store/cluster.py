@@ -142,6 +142,9 @@ class ClusterStore(ServerStore):
         """Nothing: replicas recognise what is repeated; see `Store.newest_blocks`."""
         return {}
 
+    def mend_parts(self) -> None:
+        """Nothing to do: servers see a failed write; see `Store.mend_parts`."""
+
     def caught_up(self) -> bool:
         """Whether all servers are there and have all rows; see `Store.caught_up`. Waits for some seconds."""
         deadline = time.monotonic() + CAUGHT_UP_SECONDS

@@ -69,6 +69,13 @@ class Store(Protocol):
         """
         ...
 
+    def mend_parts(self) -> None:
+        """Take back what a full disk cut short, where ClickHouse does not see to that; raises StoreError.
+
+        To be called every few seconds, where nobody else inserts.
+        """
+        ...
+
     def caught_up(self) -> bool:
         """Whether a query sees all that was inserted, whichever replica answers it; raises StoreError."""
         ...

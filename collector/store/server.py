@@ -119,6 +119,9 @@ class ServerStore(OnePlace):
         """The Arrow schema of `table`, asked once; see `Store.schema`."""
         return self._schemas.of(table)
 
+    def mend_parts(self) -> None:
+        """Nothing to do: a server sees a failed write; see `Store.mend_parts`."""
+
     def newest_blocks(self) -> dict[str, int]:
         """Table → number of its newest block; see `Store.newest_blocks`.
 
