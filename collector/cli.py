@@ -18,6 +18,7 @@ from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certif
 from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.debuginfo.commands import add_debuginfo_options, run_debuginfo
+from collector.garbage import search_rarely
 from collector.ingest.journal import JOURNAL, Journal
 from collector.ingest.left_journal import set_aside
 from collector.ingest.writer import finish
@@ -143,6 +144,7 @@ def _run(options: argparse.Namespace, config: CollectorConfig) -> int:
         log.info(
             "Taking profiles on %s%s, keeping them in %s.", address, how, shown(config.store or config.data)
         )
+        search_rarely()
         while not stopping.wait(_POLL_S) and collector.alive:
             if reloading.is_set():
                 reloading.clear()

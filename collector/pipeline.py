@@ -12,6 +12,7 @@ from collector.ingest.admission import admit, receive
 from collector.ingest.committer import Answer, Committer
 from collector.ingest.definitions import shown
 from collector.ingest.in_flight import InFlight
+from collector.ingest.interned import Interned
 from collector.ingest.known import KnownDefinitions, Missing
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
@@ -43,6 +44,7 @@ class Pipeline:
         heard: Callable[[str], None] = lambda agent_id: None,
         account: Callable[[Window, int], None] = nothing,
         room: InFlight | None = None,
+        interned: Interned | None = None,
     ) -> None:
         """`heard` is called with the id of an agent whose window was admitted.
 
@@ -56,6 +58,7 @@ class Pipeline:
         self._heard = heard
         self._account = account
         self._room = room or InFlight()
+        self._interned = interned or Interned()
         self._numbers = AgreedNumbers()
 
     def unheard(self) -> "Pipeline":
@@ -68,6 +71,7 @@ class Pipeline:
             clock=self._clock,
             account=self._account,
             room=self._room,
+            interned=self._interned,
         )
 
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
@@ -91,7 +95,7 @@ class Pipeline:
         """Queue a request's window; None when it is known to be stored."""
         leave = self._room.take(size_bytes, sum(map(len, request.definitions)))
         try:
-            window = admit(request, self._limits, self._clock(), self._numbers)
+            window = admit(request, self._limits, self._clock(), self._numbers, self._interned)
             self._heard(window.key.agent_id)
             if window in self._committer.accepted:
                 answer = None

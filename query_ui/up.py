@@ -17,6 +17,7 @@ from collector.collector import Collector
 from collector.config import TABLE as COLLECTOR_TABLE
 from collector.config import CollectorConfig
 from collector.exposure import page_exposure
+from collector.garbage import search_rarely
 from collector.query.querier import Querier
 from collector.sources.assemble import open_sources
 from collector.store.interface import Store
@@ -67,6 +68,7 @@ def run_up(options: argparse.Namespace) -> int:
             http.host,
             http.port,
         )
+        search_rarely()
         if warning := page_exposure(http.host, collector.guard is not None):
             _say(f"warning: {warning}")
         try:

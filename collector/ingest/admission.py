@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from collector.ingest.definitions import Defined, decode_definitions
+from collector.ingest.decode_definitions import decode_definitions
+from collector.ingest.interned import Interned
 from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_packed
 from collector.ingest.places import decode_places
@@ -18,18 +19,15 @@ from collector.ingest.refusal import Refused, malformed
 from collector.ingest.varint import BadVarint, decode_varints, signed
 from collector.ingest.window import AgentCost, Columns, Window, WindowKey
 from collector.ingest.wire_numbers import AgreedNumbers, Sender, WireNumbers
-from collector.receivers.unpack import check_parts, shape_of
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import WINDOW_NS
 from fleetprof.protocol import PROTOCOL_VERSION
-from fleetprof.v1 import ingest_pb2
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REASONS = {int(reason): reason for reason in DropReason}
 _ID_BYTES = 8
 _LONGEST_STEP = 5
 """Bytes of a sint32."""
-_DEFINITIONS = shape_of(ingest_pb2.Definitions.DESCRIPTOR)
 
 
 def receive(data: bytes, limits: Limits) -> Any:
@@ -55,12 +53,18 @@ def receive(data: bytes, limits: Limits) -> Any:
     return request
 
 
-def admit(request: Any, limits: Limits, now_s: float, numbers: AgreedNumbers | None = None) -> Window:
+def admit(
+    request: Any,
+    limits: Limits,
+    now_s: float,
+    numbers: AgreedNumbers | None = None,
+    interned: Interned | None = None,
+) -> Window:
     """The request's window and definitions; raises Refused.
 
     Raises NumbersLost for a request that names stacks or frames by numbers that are not in `numbers`.
     """
-    window = request.window
+    window, definitions = request.window, b"".join(request.definitions)
     _check_name("agent_id", request.agent_id, limits.agent_id_bytes)
     _check_name("window.host", window.host, limits.host_bytes)
     if not request.run_id or not request.sequence:
@@ -82,7 +86,9 @@ def admit(request: Any, limits: Limits, now_s: float, numbers: AgreedNumbers | N
         cost=_cost(window.cost),
         columns=columns,
         rows=_row_count(columns, limits),
-        defined=_defined(b"".join(request.definitions), limits, sender, numbers.frames),
+        defined=decode_definitions(definitions, limits, sender, numbers.frames, interned)
+        if definitions
+        else None,
         places=decode_places(b"".join(window.places), columns, limits),
     )
 
@@ -164,16 +170,6 @@ def _row_count(columns: Columns, limits: Limits) -> int:
             DropReason.TOO_LARGE, f"The window has {rows} rows; this collector takes up to {limits.rows}."
         )
     return rows
-
-
-def _defined(data: bytes, limits: Limits, sender: Sender, numbers: WireNumbers) -> Defined | None:
-    if not data:
-        return None
-    check_parts(data, _DEFINITIONS)
-    try:
-        return decode_definitions(ingest_pb2.Definitions.FromString(data), limits, sender, numbers)
-    except DecodeError:
-        raise malformed("The request's definitions are not a fleetprof.v1.Definitions.") from None
 
 
 def _losses(window: Any) -> dict[DropReason, int]:

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector.ingest.admission import admit, receive
-from collector.ingest.definitions import decode_definitions, make_stack
+from collector.ingest.decode_definitions import decode_definitions
+from collector.ingest.definitions import make_stack
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused
 from collector.ingest.rows import Rows, decode_rows
@@ -59,7 +60,7 @@ def test_a_good_window_keeps_its_columns() -> None:
 
 
 def test_definitions_get_ids_by_content() -> None:
-    defined = decode_definitions(push_request(ROWS, LABELS).definitions, LIMITS)
+    defined = decode_definitions(push_request(ROWS, LABELS).definitions.SerializeToString(), LIMITS)
     ids = [frame_id(frame) for frame in frames_of("a;b;main")]
     assert np.frombuffer(defined.stacks[stack_id(ids)].frames, np.uint64).tolist() == ids
     assert defined.series[series_id(LABELS)].labels == LABELS
@@ -72,7 +73,7 @@ def test_stacks_are_what_their_frames_say(picked: list[list[int]]) -> None:
     named = frames_of(";".join(f"f{number}" for number in range(7)))
     define(message, [[named[number] for number in stack] for stack in picked], [])
     ids = [[frame_id(named[number]) for number in stack] for stack in picked]
-    found = decode_definitions(message, Limits()).stacks
+    found = decode_definitions(message.SerializeToString(), Limits()).stacks
     assert found == {stack_id(stack): make_stack(stack) for stack in ids}
     assert all(
         (stack.frames is stack.functions) == (stack.frames == stack.functions) for stack in found.values()
@@ -80,7 +81,8 @@ def test_stacks_are_what_their_frames_say(picked: list[list[int]]) -> None:
 
 
 def test_a_recursive_stack_has_each_function_once() -> None:
-    defined = decode_definitions(push_request([Row("a;b;a;a;main", 1)], LABELS).definitions, LIMITS)
+    message = push_request([Row("a;b;a;a;main", 1)], LABELS).definitions
+    defined = decode_definitions(message.SerializeToString(), LIMITS)
     (stack,) = defined.stacks.values()
     names = [frame_id(frame) for frame in frames_of("a;b;main")]
     assert np.frombuffer(stack.functions, np.uint64).tolist() == names

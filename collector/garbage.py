@@ -1,0 +1,18 @@
+"""Makes Python look for cyclic garbage less often than a collector's way of working would have it.
+
+A collector makes thousands of small objects for each batch (frames, stacks, messages) and keeps hundreds of
+thousands of them for long, none in a cycle. At Python's own thresholds (700 objects made and not freed), the search
+for cycles took 14 % of the collector's CPU time (measured with 256 agents' pushes); at these 1 %.
+"""
+
+import gc
+
+_YOUNG, _MIDDLE, _OLD = 50_000, 20, 20
+"""Objects made and not freed before the young are searched; searches of one generation before the next is."""
+
+
+def search_rarely() -> None:
+    """Call once when all is imported and started: what is there now is never searched again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, _MIDDLE, _OLD)
