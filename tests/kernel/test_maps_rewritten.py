@@ -31,10 +31,10 @@ def build(folder: Path) -> str:
     return str(out)
 
 
-def test_maps_that_are_rewritten_change_their_own_process_only(tmp_path: Path) -> None:
+def test_maps_that_are_rewritten_change_their_own_process_only(tmp_path: Path, tables: Path) -> None:
     program = build(tmp_path)
     with (
-        unwinding(tmp_path / "tables") as agent,
+        unwinding(tables) as agent,
         running([program, "honest"]) as honest,
         running([program, str(tmp_path), str(honest.pid)]) as false,
     ):

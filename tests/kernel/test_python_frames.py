@@ -125,12 +125,12 @@ def test_each_thread_has_its_own_functions(seen: Seen) -> None:
     assert sorted(outermost.values()) == ["<module>", "_bootstrap", "_bootstrap"]
 
 
-def test_a_pid_namespace_makes_no_difference(tmp_path: Path) -> None:
+def test_a_pid_namespace_makes_no_difference(tables: Path) -> None:
     if not shutil.which("unshare"):
         pytest.skip("unshare is not installed")
     command = [interpreter("3.11 static"), PROGRAM, "shares"]
     prefix = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-    with unwinding(tmp_path / "tables") as agent, running(command, prefix=prefix) as load:
+    with unwinding(tables) as agent, running(command, prefix=prefix) as load:
         children = Path(f"/proc/{load.pid}/task/{load.pid}/children").read_text().split()
         pid = int(children[0])
         agent.follow(pid)
@@ -139,9 +139,9 @@ def test_a_pid_namespace_makes_no_difference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["3.12", "3.13"])
-def test_trampolines_of_x_perf_are_walked_through_and_left_out(tmp_path: Path, name: str) -> None:
+def test_trampolines_of_x_perf_are_walked_through_and_left_out(tables: Path, name: str) -> None:
     command = [interpreter(name), "-X", "perf", PROGRAM, "shares"]
-    with unwinding(tmp_path / "tables") as agent, running(command) as load:
+    with unwinding(tables) as agent, running(command) as load:
         agent.follow(load.pid)
         rows = agent.sample(load.pid, 0.3)
         stacks = agent.stacks(rows)
@@ -154,7 +154,7 @@ def test_trampolines_of_x_perf_are_walked_through_and_left_out(tmp_path: Path, n
 
 @pytest.mark.parametrize("name", ["3.9", "3.12"])
 def test_where_a_native_walk_breaks_off_python_goes_on(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tables: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = tmp_path / "no_tables.so"
     flags = [
@@ -167,7 +167,7 @@ def test_where_a_native_walk_breaks_off_python_goes_on(
     ]
     subprocess.run([tool("gcc"), *flags, "-o", library, SOURCES / "no_tables.c"], check=True)
     monkeypatch.setenv("LIBRARY", str(library))
-    with unwinding(tmp_path / "tables") as agent, running([interpreter(name), PROGRAM, "blind"]) as load:
+    with unwinding(tables) as agent, running([interpreter(name), PROGRAM, "blind"]) as load:
         agent.follow(load.pid)
         ends: list[int] = []  # libraries come after the program's start, and their tables after them
         for _ in poll(lambda: UserEnd.NO_TABLE in ends):

@@ -26,10 +26,10 @@ def build(folder: Path) -> str:
     return str(out)
 
 
-def test_a_false_interpreter_harms_nobody_else(tmp_path: Path) -> None:
+def test_a_false_interpreter_harms_nobody_else(tmp_path: Path, tables: Path) -> None:
     true_command = [interpreter("3.11 static"), PROGRAM, "shares"]
     with (
-        unwinding(tmp_path / "tables") as agent,
+        unwinding(tables) as agent,
         running([build(tmp_path)]) as false,
         running(true_command) as true,
     ):

@@ -1,6 +1,8 @@
 """Stacks of code without frame pointers reach the root of their thread."""
 
+import functools
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,27 @@ FLAVOURS = {
 }
 
 
-def build(folder: Path, *flags: str) -> str:
-    out = folder / "unwound"
-    command = [tool("g++"), *NO_FRAME_POINTERS, *flags, "-w", "-o", out, SOURCES / "unwound.cc", "-lpthread"]
-    subprocess.run(command, check=True)
-    return str(out)
+Build = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Compiles the program with these further flags, each choice of them once."""
+    folder = tmp_path_factory.mktemp("unwound")
+
+    @functools.cache
+    def compiled(*flags: str) -> str:
+        out = folder / ("unwound" + "".join(flags))
+        chosen = [*NO_FRAME_POINTERS, *flags, "-w", "-o", out]
+        subprocess.run([tool("g++"), *chosen, SOURCES / "unwound.cc", "-lpthread"], check=True)
+        return str(out)
+
+    return compiled
 
 
 @pytest.mark.parametrize("flags", FLAVOURS.values(), ids=FLAVOURS.keys())
-def test_stacks_of_all_threads_reach_their_root(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    with unwinding(tmp_path / "tables") as agent, running([build(tmp_path, *flags), "threads"]) as load:
+def test_stacks_of_all_threads_reach_their_root(tables: Path, build: Build, flags: tuple[str, ...]) -> None:
+    with unwinding(tables) as agent, running([build(*flags), "threads"]) as load:
         agent.follow(load.pid)
         rows = agent.sample(load.pid, SECONDS)
         stacks = [agent.names(rows, row) for row in range(len(rows))]
@@ -47,8 +60,8 @@ def test_stacks_of_all_threads_reach_their_root(tmp_path: Path, flags: tuple[str
         assert all("round_of_work()" in stack[-8:] for stack in deep)
 
 
-def test_a_signal_handler_stands_on_what_it_interrupted(tmp_path: Path) -> None:
-    with unwinding(tmp_path / "tables") as agent, running([build(tmp_path), "threads"]) as load:
+def test_a_signal_handler_stands_on_what_it_interrupted(tables: Path, build: Build) -> None:
+    with unwinding(tables) as agent, running([build(), "threads"]) as load:
         agent.follow(load.pid)
         rows = agent.sample(load.pid, 2 * SECONDS)
         stacks = [agent.names(rows, row) for row in range(len(rows))]
@@ -63,8 +76,8 @@ def test_a_signal_handler_stands_on_what_it_interrupted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["realign", "kernel"])
-def test_aligned_stacks_and_system_calls(tmp_path: Path, mode: str) -> None:
-    with unwinding(tmp_path / "tables") as agent, running([build(tmp_path), mode]) as load:
+def test_aligned_stacks_and_system_calls(tables: Path, build: Build, mode: str) -> None:
+    with unwinding(tables) as agent, running([build(), mode]) as load:
         agent.follow(load.pid)
         rows = agent.sample(load.pid, SECONDS)
         assert complete_share(rows) >= 0.99, ends(rows)
@@ -73,14 +86,14 @@ def test_aligned_stacks_and_system_calls(tmp_path: Path, mode: str) -> None:
         assert in_kernel.mean() > 0.9 or mode == "realign"
 
 
-def test_a_library_that_is_loaded_later_is_found(tmp_path: Path) -> None:
+def test_a_library_that_is_loaded_later_is_found(tmp_path: Path, tables: Path, build: Build) -> None:
     library = tmp_path / "late.so"
     source = SOURCES / "unwound_library.c"
     flags = [*NO_FRAME_POINTERS, "-shared", "-fPIC"]
     subprocess.run([tool("gcc"), *flags, "-o", library, source], check=True)
     with (
-        unwinding(tmp_path / "tables") as agent,
-        running([build(tmp_path), "dlopen", str(library)]) as load,
+        unwinding(tables) as agent,
+        running([build(), "dlopen", str(library)]) as load,
     ):
         agent.follow(load.pid)
         agent.sample(load.pid, SECONDS)
@@ -93,8 +106,8 @@ def test_a_library_that_is_loaded_later_is_found(tmp_path: Path) -> None:
         assert "library_spin" in stack
 
 
-def test_a_forked_process_is_taken_in_when_it_is_sampled(tmp_path: Path) -> None:
-    with unwinding(tmp_path / "tables") as agent, running([build(tmp_path), "fork"]) as load:
+def test_a_forked_process_is_taken_in_when_it_is_sampled(tables: Path, build: Build) -> None:
+    with unwinding(tables) as agent, running([build(), "fork"]) as load:
         agent.follow(load.pid)
         child = load.addrs["child"]
         for _ in poll(lambda: child in agent.backend.unwind_tables.processes):  # type: ignore[union-attr]
@@ -103,8 +116,8 @@ def test_a_forked_process_is_taken_in_when_it_is_sampled(tmp_path: Path) -> None
         assert complete_share(rows) >= 0.99, ends(rows)
 
 
-def test_a_new_process_falls_back_to_frame_pointers_and_is_counted(tmp_path: Path) -> None:
-    with running([build(tmp_path), "threads"]) as load, unwinding(tmp_path / "tables") as agent:
+def test_a_new_process_falls_back_to_frame_pointers_and_is_counted(tables: Path, build: Build) -> None:
+    with running([build(), "threads"]) as load, unwinding(tables) as agent:
         used_ns = cpu_ns(load.pid)
         for _ in poll(lambda: cpu_ns(load.pid) - used_ns > 1e8):
             pass
@@ -114,10 +127,10 @@ def test_a_new_process_falls_back_to_frame_pointers_and_is_counted(tmp_path: Pat
         assert drained.losses[DropReason.UNWIND_NEW] >= len(rows)
 
 
-def test_without_memory_for_a_table_stacks_are_cut_and_counted(tmp_path: Path) -> None:
+def test_without_memory_for_a_table_stacks_are_cut_and_counted(tables: Path, build: Build) -> None:
     with (
-        running([build(tmp_path), "threads"]) as load,
-        unwinding(tmp_path / "tables", limit_bytes=8192) as agent,
+        running([build(), "threads"]) as load,
+        unwinding(tables, limit_bytes=8192) as agent,
     ):
         agent.follow(load.pid)
         rows = agent.sample(load.pid, SECONDS)
@@ -127,13 +140,13 @@ def test_without_memory_for_a_table_stacks_are_cut_and_counted(tmp_path: Path) -
         assert agent.unwinder.state().table_bytes <= 8192
 
 
-def test_tables_that_nobody_used_give_way_to_new_ones(tmp_path: Path) -> None:
-    with unwinding(tmp_path / "tables") as agent, running([build(tmp_path), "sleep"]) as idle:
+def test_tables_that_nobody_used_give_way_to_new_ones(tables: Path, build: Build) -> None:
+    with unwinding(tables) as agent, running([build(), "sleep"]) as idle:
         agent.follow(idle.pid)
         before = agent.unwinder.state()
         assert before.tables >= 3
         agent.unwinder.limit_bytes = before.table_bytes
-        with running([build(tmp_path, "-static"), "realign"]) as other:
+        with running([build("-static"), "realign"]) as other:
             agent.follow(other.pid)
             after = agent.unwinder.state()
             assert after.over_budget, "something had to go"
@@ -142,10 +155,10 @@ def test_tables_that_nobody_used_give_way_to_new_ones(tmp_path: Path) -> None:
             assert complete_share(rows) >= 0.99, ends(rows)
 
 
-def test_a_stack_deeper_than_the_limit_is_marked(tmp_path: Path) -> None:
+def test_a_stack_deeper_than_the_limit_is_marked(tables: Path, build: Build) -> None:
     with (
-        running([build(tmp_path), "threads"]) as load,
-        unwinding(tmp_path / "tables", max_depth=10) as agent,
+        running([build(), "threads"]) as load,
+        unwinding(tables, max_depth=10) as agent,
     ):
         agent.follow(load.pid)
         rows = agent.sample(load.pid, SECONDS)
@@ -157,11 +170,11 @@ def test_a_stack_deeper_than_the_limit_is_marked(tmp_path: Path) -> None:
         assert rows.truncated[cut].all()
 
 
-def test_a_c_library_without_tables_ends_threads_by_the_frame_pointer(tmp_path: Path) -> None:
+def test_a_c_library_without_tables_ends_threads_by_the_frame_pointer(tmp_path: Path, tables: Path) -> None:
     source, out = SOURCES / "busy.c", tmp_path / "musl"
     flags = [*NO_FRAME_POINTERS, "-fasynchronous-unwind-tables", "-static"]
     subprocess.run([tool("musl-gcc"), *flags, "-o", out, source], check=True)
-    with unwinding(tmp_path / "tables") as agent, running([str(out), "user", "5"]) as load:
+    with unwinding(tables) as agent, running([str(out), "user", "5"]) as load:
         agent.follow(load.pid)
         rows = agent.sample(load.pid, SECONDS)
         stacks = [agent.names(rows, row) for row in range(len(rows))]

@@ -1,5 +1,6 @@
 """Commands that the documents show exist, with the options they are shown with."""
 
+import functools
 import re
 import shlex
 import subprocess
@@ -29,16 +30,24 @@ def shown_commands() -> list[tuple[str, ...]]:
     return found
 
 
+@functools.cache
+def help_of(*command: str) -> str:
+    """What a command prints of its options; many lines show the same ones."""
+    program, *subcommand = command
+    shown = subprocess.run([BIN / program, *subcommand, "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
 @pytest.mark.parametrize("command", shown_commands(), ids=" ".join)
 def test_shown_commands_parse(command: tuple[str, ...]) -> None:
     program, *arguments = command
     options = [word for word in arguments if word.startswith("--")]
     words = [word for word in arguments if not word.startswith("-")]
     subcommand = words[: 2 if words[0] in WITH_ACTIONS else 1]
-    shown = subprocess.run([BIN / program, *subcommand, "--help"], capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
+    shown = help_of(program, *subcommand)
     for option in options:
-        assert option.partition("=")[0] in shown.stdout
+        assert option.partition("=")[0] in shown
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
