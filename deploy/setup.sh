@@ -26,7 +26,7 @@ optional=(libbpf1)
 declare -A package_of_command=()
 if [ "$extras" != all ]; then
   packages+=(g++ iproute2 util-linux)
-  optional+=(python3-bpfcc chromium bpftool systemd clickhouse-server zookeeper)
+  optional+=(python3-bpfcc chromium-headless-shell bpftool systemd clickhouse-server zookeeper)
   # Programs whose stacks must be complete, with and without frame pointers.
   optional+=(lld musl-tools nginx-light redis-server redis-tools wrk)
   # Toolchains of the test workloads, unless the machine has its own.

@@ -26,7 +26,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 150) -> Any:
     """The first true value of `condition`; fails after `seconds`, saying `what` did not happen.
 
     Conditions are asked ever more rarely, as each may cost the product a query.
@@ -65,7 +65,7 @@ class Command:
         """All of its standard error so far."""
         return "".join(self.lines)
 
-    def wait_to_say(self, text: str, seconds: float = 60) -> None:
+    def wait_to_say(self, text: str, seconds: float = 150) -> None:
         """Wait until it has written `text`."""
         try:
             wait_until(lambda: text in self.said or self.process.poll() is not None, repr(text), seconds)
