@@ -80,11 +80,11 @@ TABLE = (
     Setting("frequency_hz", INT, "99", "CPU samples per second and CPU.", minimum=1, maximum=1000),
     Setting("sched", BOOL, "true", "Also follow threads while they wait."),
     Setting(
-        "wait_stacks_per_second", INT, "50", "Most stacks of waits taken per second and CPU.",
+        "wait_stacks_per_second", INT, "25", "Most stacks of waits taken per second and CPU.",
         minimum=1, maximum=100_000,
     ),
     Setting(
-        "unwind", STR, "off", "Unwind user stacks by .eh_frame where that is possible; off: by frame pointers.",
+        "unwind", STR, "auto", "Unwind user stacks by .eh_frame where that is possible; off: by frame pointers.",
         choices=("auto", "off"),
     ),
     Setting(

@@ -39,6 +39,8 @@ log = logging.getLogger("fleetprof.pipeline")
 DRAIN_EVERY_NS = 1_000_000_000
 CALM_FILL = 1 / 6
 """Rings no fuller than this after a second have room for a second of stacks as deep as the kernel walks them."""
+CALM_LEFT_OUT, QUIET_LEFT_OUT = 1, 4
+"""Drains left out in a row while rings are that empty; after the first window also if no process began or ended."""
 FIRST_DRAIN_NS = 200_000_000
 """The first drain comes sooner: it says whose unwind tables to load."""
 LOAD_TABLES_EVERY_NS = 100_000_000
@@ -89,10 +91,13 @@ class Pipeline:
         self._losses = Losses()
         self._clock = WindowClock()
         self._random = np.random.default_rng()
+        self._windows = 0
         self._meter = CostMeter(parts.backend)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._next_drain_ns = time.monotonic_ns() + FIRST_DRAIN_NS
-        self._drained_last = True
+        self._left_out = 0
+        """Drains in a row."""
+        self._most_left_out = CALM_LEFT_OUT
         self._stopping = False
 
     def stop(self) -> None:
@@ -119,6 +124,7 @@ class Pipeline:
             wait_ns = min(wait_ns, LOAD_TABLES_EVERY_NS)
         if poller.poll(wait_ns / 1e9):
             self._parts.processes.poll()
+            self._most_left_out = CALM_LEFT_OUT
             time.sleep(0 if self._stopping else COALESCE_S)
         if unwinder and unwinder.waiting:
             unwinder.load_built()
@@ -129,14 +135,14 @@ class Pipeline:
             self.close_window()
 
     def _drain_unless_calm(self) -> None:
-        """A drain costs a millisecond or two, however little there is: every other one is left out on a calm
-        host, but never the one at a window's end."""
-        calm = self._parts.backend.fill() < CALM_FILL
-        if calm and self._drained_last and time.monotonic_ns() < self._clock.end_monotonic_ns:
-            self._drained_last = False
+        """A drain costs a millisecond or two, however little there is: most are left out on a calm host, but never
+        the one at a window's end."""
+        calm = self._parts.backend.fill() < CALM_FILL and self._left_out < self._most_left_out
+        if calm and time.monotonic_ns() < self._clock.end_monotonic_ns:
+            self._left_out += 1
             return
         self.drain()
-        self._drained_last = True
+        self._left_out, self._most_left_out = 0, QUIET_LEFT_OUT if self._windows else CALM_LEFT_OUT
 
     def drain(self) -> None:
         """Take what the kernel has, and look at its processes while they can still be read."""
@@ -159,6 +165,7 @@ class Pipeline:
         """End the current window, deliver it, and begin the next."""
         closed = self._parts.backend.close_window()
         times = self._clock.turn()
+        self._windows += 1
         self._losses.update(closed.losses)
         self._deliver(self._window(closed, times))
         self._parts.processes.expire(time.monotonic_ns())

@@ -9,6 +9,7 @@ Work is remembered per process image and stack (agent/known_stacks.py), since wi
 """
 
 import itertools
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -77,6 +78,8 @@ class Resolver:
         self._stack_ids: Recent[FrameIds, int] = Recent()
         self.frames: dict[int, Frame] = {}
         """Frame by id, of everything resolved and not yet forgotten."""
+        self._python: set[int] = set()
+        """Those of them that are Python's."""
 
     def resolve(self, captures: Captures, owners: list[Process | None]) -> list[FrameIds]:
         """The frame ids, leaf first, of each row's kernel stack followed by its user stack.
@@ -123,6 +126,7 @@ class Resolver:
         if remembered + len(self.frames) > MAX_REMEMBERED_ADDRS:
             self._spaces.clear()
             self.frames.clear()
+            self._python.clear()
             self._kernel_exact, self._kernel_waits = Space(), Space()
         self._window += 1
         if self._window % KEPT_TURNS == 0:
@@ -131,8 +135,10 @@ class Resolver:
                 space.by_stack.turn()
 
     def _define(self, frame: Frame) -> int:
-        number = frame_id(frame)
+        number = _frame_id(frame)
         self.frames[number] = frame
+        if frame.kind is _PYTHON:
+            self._python.add(number)
         return number
 
     def _open(self, process: Process) -> Space:
@@ -195,10 +201,15 @@ class Resolver:
         if ids is None:
             addrs = _lookup_addrs(part, leaf_exact)
             ids = tuple([space.by_addr[addr] for addr in addrs])
-            if any(self.frames[number].kind is FrameKind.PYTHON for number in ids):
+            if not self._python.isdisjoint(ids):
                 ids = without_calls(ids, self.frames.__getitem__)
             space.remember_stack(part, addrs, ids)
         return ids
+
+
+_frame_id = lru_cache(maxsize=16_384)(frame_id)
+"""Processes that run the same programs have the same frames."""
+_PYTHON = FrameKind.PYTHON  # an enumeration's attribute takes long to find
 
 
 def _lookup_addrs(part: bytes, leaf_exact: bool) -> list[int]:

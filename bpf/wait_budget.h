@@ -13,7 +13,7 @@
 #define FP_FLOOR_NS (1000000ULL & ~255ULL)
 #define FP_CEILING_NS (1ULL << 40) /* 18 minutes */
 
-const volatile __u64 slot_ns = 1000000000ULL / 50; /* one second / (stacks a second) */
+const volatile __u64 slot_ns = 1000000000ULL / 25; /* one second / (stacks a second) */
 
 struct fp_budget {
 	__u64 threshold_ns; /* T; below the floor before the first kept stack */

@@ -15,7 +15,7 @@ class BackendOptions:
     frequency_hz: int = 99
     sched: bool = True
     """Follow threads while they wait; where it cannot run the backend goes without and says so."""
-    wait_stacks_per_second: int = 50
+    wait_stacks_per_second: int = 25
     """Upper bound of captured wait stacks for each CPU."""
     max_depth: int = 127
     unwind: str = "off"

@@ -5,6 +5,7 @@ interpreter do, as a sort or a lookup, and C extensions.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from fleetprof.frames import Frame, FrameKind
 
@@ -53,11 +54,11 @@ def without_calls(ids: Sequence[int], frame_of: Callable[[int], Frame]) -> tuple
     The leaf stays: it is where the time goes.
     """
     frames = [frame_of(number) for number in ids]
-    left_out: set[int] = set()
+    python, left_out = FrameKind.PYTHON, set[int]()
     for places in (range(len(frames)), range(len(frames) - 1, 0, -1)):
         beside = False
         for at in places:
-            is_python = frames[at].kind is FrameKind.PYTHON
+            is_python = frames[at].kind is python
             beside = is_python or (beside and _is_call(frames[at]))
             if beside and not is_python:
                 left_out.add(at)
@@ -65,7 +66,11 @@ def without_calls(ids: Sequence[int], frame_of: Callable[[int], Frame]) -> tuple
 
 
 def _is_call(frame: Frame) -> bool:
-    name = frame.function
+    return frame.kind is FrameKind.NATIVE and _only_calls(frame.function)
+
+
+@lru_cache(maxsize=16_384)
+def _only_calls(function: str) -> bool:
     for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return frame.kind is FrameKind.NATIVE and (name in CALLS or name.startswith(CALL_FAMILIES))
+        function = function.removesuffix(suffix)
+    return function in CALLS or function.startswith(CALL_FAMILIES)

@@ -84,23 +84,23 @@ class ObjectSymbols:
 
     def frames(self, own: ByteSource, offsets: U64, mapping: str) -> list[Frame]:
         """One frame per offset in the file; unnamed ones carry build id and offset. `own`: the file."""
-        unknown = [Frame(FrameKind.NATIVE, "", mapping, self.build_id, offset) for offset in offsets.tolist()]
+        native, build_id = FrameKind.NATIVE, self.build_id  # an enumeration's attribute takes long to find
+        frames = [Frame(native, "", mapping, build_id, offset) for offset in offsets.tolist()]
         if self.segments is None:
-            return unknown
+            return frames
         vaddrs = self.segments.vaddrs(offsets)
-        frames = unknown
         missing = np.flatnonzero(vaddrs)
         for number, table in enumerate(self.tables):
             found = table.table.intervals.find(vaddrs[missing])
             for position, index in zip(missing.tolist(), found.tolist(), strict=True):
                 name = self._name(number, index, own) if index >= 0 else None
                 if name:
-                    kind = self.kind if name.kind is FrameKind.NATIVE else name.kind
+                    kind = self.kind if name.kind is native else name.kind
                     frames[position] = Frame(kind, name.function, mapping, file=name.file, line=name.line)
             missing = np.array([at for at in missing.tolist() if not frames[at].function], np.int64)
         for at in missing.tolist():
             if returns_from_signal(own, int(offsets[at])):
-                frames[at] = Frame(FrameKind.NATIVE, SIGNAL_RETURN, mapping)
+                frames[at] = Frame(native, SIGNAL_RETURN, mapping)
         return frames
 
     def _name(self, table: int, index: int, own: ByteSource) -> Name | None:

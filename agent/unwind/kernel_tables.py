@@ -50,6 +50,9 @@ SHARED = (
 )
 """The maps that all programs that unwind look into."""
 
+_PIECE_BYTES = 1 << 20
+"""Of a map that is written at once: mapped memory counts as the agent's own while it is mapped."""
+
 
 class KernelTables:
     """The maps of a loaded cpu_unwind.bpf.o. They are the object's: free it, and they are gone.
@@ -99,11 +102,9 @@ class KernelTables:
             self.commit()
         fd = create_inner_array("unwind_table", LINE_BYTES, size // LINE_BYTES)
         try:
-            with mmap.mmap(fd, memory_of(size) - mmap.PAGESIZE) as memory:
-                table.seek(0)
-                with memoryview(memory) as view, view[:size] as part:
-                    if table.readinto(part) != size:  # type: ignore[attr-defined]
-                        raise EOFError("an unwind table was cut short")
+            table.seek(0)
+            for first in range(0, size, _PIECE_BYTES):
+                _copy_piece(table, fd, first, min(_PIECE_BYTES, size - first))
         except BaseException:
             os.close(fd)
             raise
@@ -178,6 +179,17 @@ class KernelTables:
             os.close(fd)
         self._changes, self._nothing_fd = {}, -1
         self._mappings, self._used = np.empty(0, MAPPING), np.empty(0, np.uint64)
+
+
+def _copy_piece(table: BinaryIO, fd: int, first: int, size: int) -> None:
+    """The next `size` bytes of a file into a map's memory."""
+    with (
+        mmap.mmap(fd, memory_of(size) - mmap.PAGESIZE, offset=first) as memory,
+        memoryview(memory) as view,
+        view[:size] as part,
+    ):
+        if table.readinto(part) != size:  # type: ignore[attr-defined]
+            raise EOFError("an unwind table was cut short")
 
 
 def memory_of(size: int) -> int:
