@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent.process import Mapping
 from tests.accuracy.statistics import two_shares_z
@@ -21,6 +22,7 @@ TOP = 20
 LEAST_HITS = 5
 """Below, a share's error is not normal."""
 
+_QUIET: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 NamedStack = tuple[str, ...]
 """Functions, leaf first."""
 
@@ -31,24 +33,29 @@ class PerfDwarf:
 
     def __init__(self, pid: int, folder: Path) -> None:
         self._data = folder / "perf.data"
-        command = [
-            "perf",
-            "record",
-            "-q",
-            "-F",
-            str(FREQUENCY_HZ),
-            "-e",
-            "cpu-clock:u",
-            "-k",
-            "CLOCK_MONOTONIC",
-        ]
-        copies = ["--call-graph", f"dwarf,{COPIED_BYTES}", "-p", str(pid), "-o", str(self._data)]
         self.available = bool(shutil.which("perf"))
-        self._perf = (
-            subprocess.Popen([*command, *copies, "--", "sleep", "120"], stderr=subprocess.DEVNULL)
-            if self.available
-            else None
-        )
+        self._control: list[int] = []
+        """Our ends of its pipes for orders and answers: it ends when they are closed."""
+        self._perf = self._start(pid) if self.available else None
+
+    def _start(self, pid: int) -> "subprocess.Popen[bytes]":
+        """perf, which records once this returns: on a busy host it takes seconds to get there."""
+        orders, answers = os.pipe(), os.pipe()
+        self._control += [orders[1], answers[0]]
+        try:
+            command = ["perf", "record", "-q", "-F", str(FREQUENCY_HZ), "-e", "cpu-clock:u"]
+            command += ["-k", "CLOCK_MONOTONIC", "--call-graph", f"dwarf,{COPIED_BYTES}", "-p", str(pid)]
+            command += ["--delay", "-1", "--control", f"fd:{orders[0]},{answers[1]}", "-o", str(self._data)]
+            started = subprocess.Popen(
+                [*command, "--", "sleep", "300"], **_QUIET, pass_fds=(orders[0], answers[1])
+            )
+        finally:
+            os.close(orders[0])
+            os.close(answers[1])
+        with suppress(BrokenPipeError):
+            os.write(orders[1], b"enable\n")
+            os.read(answers[0], 8)  # nothing, if it ended
+        return started
 
     def stop(self) -> None:
         """End recording; safe to call twice."""
@@ -56,6 +63,8 @@ class PerfDwarf:
             with suppress(ProcessLookupError):
                 self._perf.send_signal(signal.SIGINT)
             self._perf.wait()
+        while self._control:
+            os.close(self._control.pop())
 
     def stacks(self, mappings: list[Mapping], since_ns: int, until_ns: int) -> list[list[int]]:
         """Addresses of each sample of this time (monotonic clock), leaf first; callers' are inside of their call.

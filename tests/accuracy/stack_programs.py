@@ -30,8 +30,6 @@ class Program:
     start: Callable[[Path], Iterator[int]]
     least: float = 0.99
     """Share of stacks that must reach their root."""
-    has_symbols: bool = True
-    """Whether its frames have names: not in a distribution's stripped programs, save what they export."""
 
 
 def busy_process(command: list[str]) -> Iterator[int]:
@@ -120,6 +118,16 @@ def gcc(folder: Path) -> Iterator[int]:
     yield from busy_process(
         [compiler, "-fpreprocessed", "-quiet", "-O2", str(folder / "long.ii"), "-o", "/dev/null"]
     )
+
+
+def with_debug_package(folder: Path) -> Iterator[int]:
+    """A stripped program of Debian whose symbols are a package of their own, as those of all its libraries."""
+    if not Path("/usr/share/doc/binutils-x86-64-linux-gnu-dbg").exists():
+        pytest.skip("binutils-x86-64-linux-gnu-dbg, libbinutils-dbg and libc6-dbg are not installed here")
+    found = subprocess.run(
+        [tool("g++"), "-print-prog-name=cc1plus"], capture_output=True, text=True, check=True
+    )
+    yield from busy_process([tool("objdump"), "-d", found.stdout.strip()])
 
 
 def redis(folder: Path) -> Iterator[int]:
@@ -216,12 +224,13 @@ def under_load(pid: int, client: list[str]) -> Iterator[int]:
 
 
 PROGRAMS = [
-    Program("python3 (Debian)", python, has_symbols=False),
-    Program("redis-server", redis, has_symbols=False),
-    Program("postgres, pgbench", postgres, has_symbols=False),
-    Program("nginx, wrk", nginx, has_symbols=False),
-    Program("g++ compiling", gcc, has_symbols=False),
-    Program("node", node, has_symbols=False),
+    Program("python3 (Debian)", python),
+    Program("redis-server", redis),
+    Program("postgres, pgbench", postgres),
+    Program("nginx, wrk", nginx),
+    Program("g++ compiling", gcc),
+    Program("objdump, debug package", with_debug_package),
+    Program("node", node),
     Program("java", plain_java),
     Program("java, frame pointers", java),
     Program("go", go),
