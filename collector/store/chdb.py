@@ -19,7 +19,7 @@ from collector.store.interface import Block, Columns, Statement
 from collector.store.one_place import OnePlace
 from collector.store.parameters import typed
 from collector.store.snapshot import Site
-from collector.store.whole_parts import Part, WholeParts
+from collector.store.whole_parts import Looked, WholeParts
 from fleetprof.errors import InputError, UnavailableError
 from fleetprof.open_files import raise_limit
 
@@ -39,10 +39,6 @@ _MARK_CACHE_BYTES = 256 << 20  # ClickHouse's default of 5 GiB is for servers of
 # optimize_on_insert would sum each block again, which the collector has done, in 2.5 times the time.
 _INSERT_SETTINGS = "async_insert = 0, insert_deduplicate = 0, optimize_on_insert = 0, max_execution_time = 0"
 _POOL_WAIT_SECONDS = 30
-_NEWEST_BLOCK = (
-    "SELECT max_block_number AS newest FROM system.parts"
-    " WHERE database = currentDatabase() AND table = %(table)s"
-)
 _NOT_ENOUGH_SPACE = 243
 
 
@@ -140,23 +136,17 @@ class ChdbStore(OnePlace):
             ):
                 stream.append(data)
                 stream.finish()
-            self._reload_cut(table)
             self._newest_block[table] = self._expect_newer(table, before)
 
     def mend_parts(self) -> None:
         """Take back merges that a full disk cut short; see `Store.mend_parts`."""
-        for table in {part.table for part in self._parts_cut()}:
+        for table in {part.table for part in self._look().cut}:
             with self._inserting.setdefault(table, threading.Lock()):
                 self._reload(table)
 
-    def _parts_cut(self, table: str = "") -> list[Part]:
+    def _look(self, table: str = "") -> Looked:
         with self._measuring:
-            return self._parts.cut(table)
-
-    def _reload_cut(self, table: str) -> None:
-        """Take back parts of the table, which is being inserted into, that a full disk cut short."""
-        if self._parts_cut(table):
-            self._reload(table)
+            return self._parts.look(table)
 
     def _reload(self, table: str) -> None:
         self._newest_block.pop(table, None)
@@ -167,15 +157,17 @@ class ChdbStore(OnePlace):
 
         On a full disk a streamed insert of chDB (4.4) answers that all rows were written, and drops them.
         """
-        found = self.query((_NEWEST_BLOCK, {"table": table}))
-        newest = int(found["newest"].max(initial=0))
-        if newest <= before:
+        looked = self._look(table)
+        if looked.cut:
+            self._reload(table)
+            looked = self._look(table)
+        if looked.newest <= before:
             raise StoreError(
                 _NOT_ENOUGH_SPACE,
                 f"Rows of {table} did not reach {self.path}: its disk is full, or refuses to be written.",
                 "Make room there, or shorten the retention.",
             )
-        return newest
+        return looked.newest
 
     def schema(self, table: str) -> pa.Schema:
         """The Arrow schema of `table`, asked once; see `Store.schema`."""

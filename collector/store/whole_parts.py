@@ -18,7 +18,7 @@ from collector.store.interface import Columns, Statement
 log = logging.getLogger("fleetprof.store")
 
 _PARTS = (
-    "SELECT table, name, path, bytes_on_disk FROM system.parts"
+    "SELECT table, name, path, bytes_on_disk, max_block_number AS newest FROM system.parts"
     " WHERE active AND database = currentDatabase() AND (table = %(table)s OR %(table)s = '')"
 )
 _ROWS = (
@@ -41,6 +41,16 @@ class Part:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found."""
+
+    cut: list[Part]
+    """Parts that lack bytes."""
+    newest: int
+    """Number of the newest block."""
+
+
 class WholeParts:
     """Measures each part once. Not thread-safe."""
 
@@ -48,8 +58,8 @@ class WholeParts:
         self._query, self._execute = query, execute
         self._measured: set[Part] = set()
 
-    def cut(self, table: str = "") -> list[Part]:
-        """The new parts, of all tables or of one, that lack bytes."""
+    def look(self, table: str = "") -> Looked:
+        """Measure the new parts, of all tables or of one."""
         found = self._query((_PARTS, {"table": table}))
         there, cut = set(), []
         rows = zip(found["table"], found["name"], found["path"], found["bytes_on_disk"], strict=True)
@@ -60,16 +70,15 @@ class WholeParts:
                 cut.append(part)
         gone = {part for part in self._measured if part.table == table or not table} - there
         self._measured = (self._measured - gone) | (there - set(cut))
-        return cut
+        return Looked(cut, int(found["newest"].max(initial=0)))
 
     def reload(self, table: str) -> None:
         """Have ClickHouse look again at what is on the disk; nobody may insert into the table meanwhile."""
         before = self._rows(table)
         self._execute((f"DETACH TABLE {table} SYNC", {}))
         self._execute((f"ATTACH TABLE {table}", {}))
-        self._measured.update(
-            self.cut(table)
-        )  # what ClickHouse takes for whole is not to be loaded again and again
+        # What ClickHouse takes for whole is not loaded again and again.
+        self._measured.update(self.look(table).cut)
         if (lost := before - self._rows(table)) > 0:
             log.error("The disk was full: %d rows of %s are lost.", lost, table)
             return

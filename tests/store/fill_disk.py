@@ -29,7 +29,7 @@ def merge(disk: Path, mend: bool) -> None:
     store.execute(("SYSTEM START MERGES t", {}))
     store.execute(("OPTIMIZE TABLE t FINAL", {}))
     other.join()
-    print("cut", len(WholeParts(store.query, store.execute).cut()), flush=True)
+    print("cut", len(WholeParts(store.query, store.execute).look().cut), flush=True)
     (disk / "other").unlink()
     if not mend:
         os._exit(0)
