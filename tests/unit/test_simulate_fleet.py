@@ -5,7 +5,7 @@ import pytest
 
 from agent.encode import encode_definitions, encode_window
 from collector.ingest.admission import admit, receive
-from collector.ingest.definitions import decode_definitions
+from collector.ingest.decode_definitions import decode_definitions
 from collector.ingest.limits import Limits
 from fleetprof.profile_types import WINDOW_NS, ProfileType
 from fleetprof.v1 import ingest_pb2
