@@ -1,6 +1,7 @@
 """Rules of CONTRIBUTING.md that no linter checks: sizes and names of files, licences, no swallowed errors."""
 
 import ast
+import functools
 import re
 import subprocess
 from pathlib import Path
@@ -29,6 +30,11 @@ FILES = source_files()
 PYTHON = [path for path in FILES if path.suffix == ".py"]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def test_no_file_is_longer_than_the_limit() -> None:
     lengths = {path: path.read_text().count("\n") for path in FILES}
     long = [f"{path.relative_to(ROOT)}: {lines}" for path, lines in lengths.items() if lines > MAX_LINES]
@@ -53,7 +59,7 @@ def test_no_error_is_caught_without_being_named() -> None:
     broad = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in PYTHON
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ExceptHandler) and is_broad(node)
     ]
     assert not broad, "\n".join(broad)
@@ -69,7 +75,7 @@ def test_every_kernel_side_file_states_its_licence() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     modules = [path for path in PYTHON if path.name != "__init__.py"]
-    assert not [str(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not [str(path) for path in modules if not ast.get_docstring(parsed(path))]
 
 
 @pytest.mark.parametrize("script", [".ci/run", "deploy/setup.sh"])
