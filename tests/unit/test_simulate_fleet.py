@@ -65,7 +65,7 @@ def test_windows_are_what_a_collector_takes(fleet: Fleet) -> None:
                 definitions=encode_definitions(window, set(window.stack_ids), set(window.series_ids)),
             )  # fmt: skip
             admit(receive(request.SerializeToString(), Limits()), Limits(), START_S + 60)  # raises where not
-            defined = decode_definitions(request.definitions, Limits())
+            defined = decode_definitions(request.definitions.SerializeToString(), Limits())
             assert set(window.stack_ids) - {0} == set(defined.stacks)
             assert set(window.series_ids) == set(defined.series)
             rows = window.rows
