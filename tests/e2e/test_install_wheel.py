@@ -52,7 +52,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(folder: Path, *what: str | Path) -> Path:
     """The programs of a new environment in `folder` with these requirements (and options of pip)."""
     venv.create(folder, with_pip=False)
-    pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python", "install", "--quiet")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        folder / "bin/python",
+        "install",
+        "--quiet",
+        "--no-compile",
+    )
     run(*pip, *what)
     return folder / "bin"
 

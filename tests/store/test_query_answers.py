@@ -41,16 +41,14 @@ class World:
         return Query(selection(type), matchers, TimeRange(start_s, end_s))
 
     def chosen(self, query: Query) -> list[int]:
-        """Places of the rows that the query selects, found one by one."""
+        """Places of the rows that the query selects."""
         rows = self.rows
-        wanted = {kind.label for kind in query.selection.types}
-        good = {i for i, labels in enumerate(rows.labels) if all(holds(m, labels) for m in query.matchers)}
+        types = {kind.label for kind in query.selection.types}
+        wanted = np.array([name in types for name in TYPES])
+        good = np.array([all(holds(m, labels) for m in query.matchers) for labels in rows.labels])
         inside = (rows.ts >= query.range.start_s) & (rows.ts < query.range.end_s)
-        return [
-            i
-            for i in np.flatnonzero(inside).tolist()
-            if int(rows.series[i]) in good and TYPES[rows.type[i]] in wanted
-        ]
+        found: list[int] = np.flatnonzero(inside & good[rows.series] & wanted[rows.type]).tolist()
+        return found
 
     def stack(self, number: int) -> tuple[Frame, ...]:
         """The frames that a stack number should be shown as."""
