@@ -20,6 +20,7 @@ from agent.cpython.words import WORDS
 from agent.known_stacks import KEPT_TURNS, FrameIds, Recent, Space
 from agent.process import Process
 from agent.samples import U64, Captures, Stacks, UserEnd
+from agent.symbolize.symbolizer import UNMAPPED
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
@@ -103,7 +104,10 @@ class Resolver:
         return stacks
 
     def _stack(self, owner: Process | None, kernel: bytes, user: bytes, exact: bool, end: int) -> FrameIds:
-        ids = self._kernel_ids(kernel, exact) + self._user_ids(owner, user)
+        in_user = self._user_ids(owner, user)
+        if end == UserEnd.NEW and _UNMAPPED in in_user[1:]:
+            in_user = in_user[: in_user.index(_UNMAPPED, 1)]
+        ids = self._kernel_ids(kernel, exact) + in_user
         if owner is not None and user and end in CUT_ENDS:
             ids = self._mark_cut(ids)
         return ids or (self._define(UNSAMPLED),)
@@ -209,6 +213,9 @@ class Resolver:
 
 _frame_id = lru_cache(maxsize=16_384)(frame_id)
 """Processes that run the same programs have the same frames."""
+_UNMAPPED = frame_id(UNMAPPED)
+"""While tables are loaded, the kernel walks, and takes whatever lies where a frame pointer should be for one: from
+its first address outside of the process's memory on, nothing it says is believed."""
 _PYTHON = FrameKind.PYTHON  # an enumeration's attribute takes long to find
 
 

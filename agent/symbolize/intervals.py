@@ -39,6 +39,8 @@ class Intervals:
         Of several, the innermost (greatest start; among equal starts the last); with `order`, the one with
         the greatest order.
         """
+        if self.reach is self.ends and order is None:
+            return self._nearest(addrs.astype(np.uint64))
         best = np.full(len(addrs), -1, np.int64)
         position = np.searchsorted(self.starts, addrs.astype(np.uint64), side="right").astype(np.int64) - 1
         for _ in range(MAX_STEPS):
@@ -57,3 +59,11 @@ class Intervals:
             rest = active if order is not None else active[~hit]
             position[rest] = done[rest] - 1
         return best
+
+    def _nearest(self, addrs: U64) -> I64:
+        """Where no range ends before one that began earlier: the last to begin holds an address, or none does."""
+        position = np.searchsorted(self.starts, addrs, side="right").astype(np.int64) - 1
+        if not len(self):
+            return position
+        position[(position < 0) | (self.ends[position] <= addrs)] = -1
+        return position

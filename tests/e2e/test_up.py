@@ -42,7 +42,9 @@ def fleetprof(product: Up, *arguments: str) -> subprocess.CompletedProcess[bytes
 
 
 def test_the_workload_is_seen_with_its_functions(product: Up) -> None:
-    assert set(top_names(product, SHARES)[:3]) == {"share_of_50", "share_of_30", "share_of_20"}
+    # On a busy machine the first windows may hold but a few samples of it.
+    functions = {"share_of_50", "share_of_30", "share_of_20"}
+    wait_until(lambda: set(top_names(product, SHARES)[:3]) == functions, "its functions lead")
 
 
 def test_values_on_all_ways_out_are_the_same(product: Up) -> None:
@@ -119,7 +121,8 @@ def test_a_killed_collector_reopens_its_store_and_the_agent_goes_on(tmp_path: Pa
     start = ("fleetprof", "up", "--no-agent", "--grpc", address, "--http", f"127.0.0.1:{http}")
     collector = Command(*start, "--data", str(data))
     collector.wait_to_say("UI ready")
-    state = ("--state-dir", str(tmp_path / "agent"))
+    # Without unwinding, which all other agents here do.
+    state = ("--state-dir", str(tmp_path / "agent"), "--unwind=off")
     agent = Command("fleetprof-agent", "run", "--collector", address, *state)
     again = None
     try:

@@ -6,6 +6,7 @@ from agent.known_stacks import Recent
 from agent.process import Mapping, Process
 from agent.resolve import PROCESS_GONE, TRUNCATED, Resolver
 from agent.samples import U64, UserEnd
+from agent.symbolize.symbolizer import UNMAPPED
 from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.losses import Losses
 from fleetprof.profile_types import ProfileType
@@ -159,3 +160,23 @@ def test_a_stack_that_was_cut_says_so_unless_it_ends_where_threads_begin(
     (stack,) = resolver.resolve(rows, [process()])
     assert (stack[-1] == frame_id(TRUNCATED)) == marked
     assert len(stack) == 2 + marked
+
+
+def test_what_the_kernel_guesses_while_tables_are_loaded_ends_at_the_first_address_outside_of_memory() -> (
+    None
+):
+    class Guess(Echo):
+        def user_frames(self, process: Process, addrs: U64) -> list[Frame]:
+            return [
+                UNMAPPED if frame.function == "u8" else frame for frame in super().user_frames(process, addrs)
+            ]
+
+    resolver = Resolver(Guess())
+    rows = captures([Row(user=(100, 200, 9, 300)), Row(user=(8, 200)), Row(user=(100, 9, 300))])
+    rows.user_end[:] = [UserEnd.NEW, UserEnd.NEW, UserEnd.UNKNOWN]
+    found = [names(resolver, stack) for stack in resolver.resolve(rows, [process()] * 3)]
+    assert found == [
+        ["u100", "u199", "[truncated]"],
+        ["[unmapped]", "u199", "[truncated]"],
+        ["u100", "[unmapped]", "u299"],
+    ]
