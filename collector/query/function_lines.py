@@ -48,8 +48,8 @@ def _load_value(asking: Asking, steps: Steps, segments: list[Segment], ids: list
     services = [match_sql(m, m.label, binds) for m in steps.query.matchers if m.label == "service"]
     stacks = f"(SELECT DISTINCT stack FROM stacks WHERE {' AND '.join([*services, _hold(ids, binds)])})"
     sums = " UNION ALL ".join(
-        f"SELECT {steps.bucket_sql(binds)}, sum(value) AS v FROM {segment.table} "
-        f"WHERE {segment_condition(steps.query, segment, binds)} AND stack GLOBAL IN {stacks} GROUP BY bucket"
+        f"SELECT {steps.bucket_sql(binds)}, sum(value) AS v FROM {segment.table} PREWHERE stack GLOBAL IN {stacks} "
+        f"WHERE {segment_condition(steps.query, segment, binds)} GROUP BY bucket"
         for segment in segments
     )
     found = asking.ask(f"SELECT bucket, sum(v) AS value FROM ({sums}) GROUP BY bucket", binds)

@@ -1,5 +1,7 @@
 """Values over time, whole or by a label, with gaps where no selected host reported."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,7 @@ from collector.query.sources import (
 from fleetprof.errors import InputError
 from fleetprof.series import LABEL_NAME
 
+I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 
@@ -37,11 +40,11 @@ def load_series(asking: Asking, query: Query, step_s: int, group_by: str | None,
     if group_by is not None and not LABEL_NAME.match(group_by):
         raise InputError(f'"{group_by}" is not a label name.', "Label names are letters, digits and _.")
     steps = Steps(query, step_s)
-    whole, reported = steps.load_sum(asking), steps.load_reported(asking)
+    whole = steps.load_sum(asking)
     if group_by is None:
-        lines = [steps.points({}, whole, reported)]
+        lines = [steps.points({}, whole, steps.load_reported(asking))]
     else:
-        lines = _grouped(asking, steps, group_by, limit, whole, reported)
+        lines = _grouped(asking, steps, group_by, limit, whole)
     return SeriesAnswer(step_s, lines, resolution_of(steps.segments))
 
 
@@ -96,6 +99,19 @@ class Steps:
         )
         return self.mark(found["bucket"])
 
+    def load_hosts(self, asking: Asking) -> dict[str, I64]:
+        """Host of the selection → steps in which it reported a window."""
+        binds = Binds()
+        rows = (
+            f"SELECT host, {self.bucket_sql(binds)} FROM windows "
+            f"WHERE {time_condition(self.query.range, binds)} AND {hosts_condition(self.query, binds)}"
+        )
+        found = asking.ask(
+            f"SELECT host, groupUniqArray(bucket) AS buckets FROM ({rows}) GROUP BY host", binds
+        )
+        buckets = (np.asarray(steps).astype(np.int64) for steps in found["buckets"])
+        return dict(zip(map(str, found["host"]), buckets, strict=True))
+
     def spread(self, buckets: npt.NDArray[np.integer], values: U64) -> U64:
         """`values` at their steps, 0 elsewhere."""
         line = np.zeros(self.count, np.uint64)
@@ -106,6 +122,13 @@ class Steps:
         """True at `buckets`."""
         marked = np.zeros(self.count, np.bool_)
         marked[buckets.astype(np.int64)] = True
+        return marked
+
+    def mark_all(self, several: Iterable[I64]) -> Mask:
+        """True at all of the buckets."""
+        marked = np.zeros(self.count, np.bool_)
+        for buckets in several:
+            marked[buckets] = True
         return marked
 
     def points(self, labels: dict[str, str], line: U64, reported: Mask) -> SeriesPoints:
@@ -119,21 +142,20 @@ class Steps:
         return self.first_s + self.step_s * np.arange(self.count, dtype=np.int64)
 
 
-def _grouped(
-    asking: Asking, steps: Steps, group_by: str, limit: int, whole: U64, reported: Mask
-) -> list[SeriesPoints]:
+def _grouped(asking: Asking, steps: Steps, group_by: str, limit: int, whole: U64) -> list[SeriesPoints]:
     largest = _load_largest(asking, steps, group_by, limit)
     if not largest:
         return []
     sums = _load_sums(asking, steps, group_by, largest)
-    presence = _load_presence(asking, steps, group_by, largest)
+    by_host = steps.load_hosts(asking)
+    presence = _load_presence(asking, steps, group_by, largest, by_host)
     lines = [
         steps.points({group_by: name}, sums[name], presence.get(name, np.zeros(steps.count, np.bool_)))
         for name in largest
     ]
     rest = whole - sum((sums[name] for name in largest), np.zeros(steps.count, np.uint64))
     if rest.any():
-        lines.append(steps.points({group_by: OTHER_LABEL}, rest, reported))
+        lines.append(steps.points({group_by: OTHER_LABEL}, rest, steps.mark_all(by_host.values())))
     return lines
 
 
@@ -170,22 +192,20 @@ def _load_sums(asking: Asking, steps: Steps, group_by: str, largest: list[str]) 
     return {str(name): steps.spread(buckets, values) for name, buckets, values in lines}
 
 
-def _load_presence(asking: Asking, steps: Steps, group_by: str, largest: list[str]) -> dict[str, Mask]:
+def _load_presence(
+    asking: Asking, steps: Steps, group_by: str, largest: list[str], by_host: dict[str, I64]
+) -> dict[str, Mask]:
     """For each label value, the steps in which one of the hosts that have it reported."""
     binds = Binds()
-    query = steps.query
-    windows = (
-        f"(SELECT DISTINCT host, {steps.bucket_sql(binds)} FROM windows "
-        f"WHERE {time_condition(query.range, binds)} AND {hosts_condition(query, binds)})"
-    )
-    pairs = (
-        f"(SELECT DISTINCT host, {label_sql(group_by, binds)} AS label "
-        f"{series_sql(query.matchers, query.range, binds)})"
-    )
+    label = label_sql(group_by, binds)
+    chosen = series_sql(steps.query.matchers, steps.query.range, binds)
     found = asking.ask(
-        "SELECT label, groupArray(bucket) AS buckets FROM "
-        f"(SELECT DISTINCT label, bucket FROM {windows} AS x ALL INNER JOIN {pairs} AS y USING host) "
+        f"SELECT label, groupUniqArray(host) AS hosts FROM (SELECT host, {label} AS label {chosen}) "
         f"WHERE label IN {binds.add(tuple(largest))} GROUP BY label",
         binds,
     )
-    return {str(name): steps.mark(b) for name, b in zip(found["label"], found["buckets"], strict=True)}
+    none = np.zeros(0, np.int64)
+    return {
+        str(name): steps.mark_all(by_host.get(str(host), none) for host in hosts)
+        for name, hosts in zip(found["label"], found["hosts"], strict=True)
+    }

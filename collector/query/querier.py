@@ -4,7 +4,7 @@ from typing import Literal
 
 from collector.query import explain, function_lines, hosts, labels, lines, profiles, summary, tops
 from collector.query.asking import Asking, Limits
-from collector.query.completeness import load_coverage
+from collector.query.completeness import Coverage, load_coverage
 from collector.query.definitions import FrameNames
 from collector.query.host_model import HostRow
 from collector.query.model import (
@@ -42,13 +42,20 @@ class Querier:
         """The frames that were looked up lately."""
         return self._names
 
-    def profile(self, query: Query, max_stacks: int | None = 100_000, split_services: bool = True) -> Profile:
+    def profile(
+        self,
+        query: Query,
+        max_stacks: int | None = 100_000,
+        split_services: bool = True,
+        covered: bool = True,
+    ) -> Profile:
         """Stacks with their sums.
 
         The `max_stacks` heaviest are kept (None: all), the sum of the rest is one LABEL frame "(other)", so
         the total is exact. Time without a stack is UNSAMPLED, a stack without definition "(undefined stack)".
+        Without `covered`, completeness is not looked up.
         """
-        coverage = load_coverage(self._asking, query)
+        coverage = load_coverage(self._asking, query) if covered else Coverage.unknown()
         return profiles.load_profile(self._asking, self._names, query, coverage, max_stacks, split_services)
 
     def top(

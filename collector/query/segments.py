@@ -34,19 +34,18 @@ def stack_segments(asking: Asking, query: Query) -> list[Segment]:
 
 
 def function_segments(asking: Asking, query: Query) -> list[Segment]:
-    """The same with the hourly sums of functions."""
-    return _hourly_segments(asking, query, "func_1h")
+    """The same with the hourly sums of functions, which are few: whole hours are never read from samples."""
+    return _hourly_segments(asking, query, "func_1h", alone_s=HOUR_S - 1)
 
 
-def _hourly_segments(asking: Asking, query: Query, table: str) -> list[Segment]:
+def _hourly_segments(
+    asking: Asking, query: Query, table: str, alone_s: int = SAMPLES_ALONE_S
+) -> list[Segment]:
     labels = {matcher.label for matcher in query.matchers}
     alone = [Segment("samples", query.range)]
     if not labels <= ROLLED_UP_LABELS:
         return alone
-    if (
-        query.range.seconds <= SAMPLES_ALONE_S
-        and count_rows(asking, query, query.range, MOST_ROWS) <= MOST_ROWS
-    ):
+    if query.range.seconds <= alone_s and count_rows(asking, query, query.range, MOST_ROWS) <= MOST_ROWS:
         return alone
     segments = split_range(query.range, HOUR_S, table, load_incomplete_hours(asking, query.range))
     return [part for segment in segments for part in _bounded(asking, query, segment, table)]

@@ -35,8 +35,8 @@ def load_total(asking: Asking, query: Query) -> tuple[int, int]:
 def _load_hosts(asking: Asking, query: Query) -> tuple[int, int]:
     binds = Binds()
     found = asking.ask(
-        f"SELECT uniqExactIf(host, {hosts_condition(query, binds)}) AS selected, uniqExact(host) AS every "
-        f"FROM windows WHERE {time_condition(query.range, binds)}",
+        f"SELECT sum(chosen) AS selected, count() AS every FROM (SELECT {hosts_condition(query, binds)} AS chosen"
+        f" FROM (SELECT host FROM windows WHERE {time_condition(query.range, binds)} GROUP BY host))",
         binds,
     )
     return int(found["selected"].sum()), int(found["every"].sum())

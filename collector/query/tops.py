@@ -1,4 +1,4 @@
-"""The top table of long ranges: whole hours from the roll-up by function, the ends from samples."""
+"""The top table: whole hours from the roll-up by function, the ends from samples."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ from collector.query.model import Matcher, Query, TopRow
 from collector.query.named import load_chains
 from collector.query.profiles import UNDEFINED_STACK, load_profile
 from collector.query.segments import function_segments
-from collector.query.sources import Binds, Segment, segment_condition, sums_sql
+from collector.query.sources import Binds, Segment, match_sql, segment_condition, sums_sql
 from collector.query.tallies import sort_top, top_of
 from fleetprof.frames import UNSAMPLED, Frame, frame_id
 
@@ -26,10 +26,7 @@ def load_top(
     by_frame: dict[Frame, tuple[int, int]] = {}
     total = 0
     for segment in function_segments(asking, query):
-        if segment.table == "func_1h":
-            rows, value = _hours(asking, names, query, segment)
-        else:
-            rows, value = _from_stacks(asking, names, query, segment)
+        rows, value = _by_function(asking, names, query, segment)
         total += value
         for row in rows:
             own, with_calls = by_frame.get(row.frame, (0, 0))
@@ -49,38 +46,64 @@ def _from_stacks(
     return top_of(profile), profile.total
 
 
-def _hours(asking: Asking, names: FrameNames, query: Query, segment: Segment) -> tuple[list[TopRow], int]:
-    """Rows of the functions; time without a stack, and with an undefined one, comes from stack_1h.
+def _by_function(
+    asking: Asking, names: FrameNames, query: Query, segment: Segment
+) -> tuple[list[TopRow], int]:
+    """Rows of the functions; time without a stack, and with an undefined one, comes from sums by stack.
 
     Where frames were named after they were stored, several rows are one function, and a stack that has two of them
     would count twice in its total: of services that have such frames stacks tell.
     """
     binds = Binds()
+    hourly = segment.table == "func_1h"
     found = asking.ask(
-        sums_sql(query, segment, ("func",), {"own": "self", "with_calls": "total"}, binds), binds
+        sums_sql(query, segment, ("func",), {"own": "self", "with_calls": "total"}, binds)
+        if hourly
+        else _functions_sql(query, segment, binds),
+        binds,
     )
     codes = ~np.isin(found["func"], np.array([0, _UNSAMPLED_ID], np.uint64))
     func, own, with_calls = (found[name][codes] for name in ("func", "own", "with_calls"))
     frames = names.load(func)
     if renamed := list(load_chains(names, func, frames)):
+        if not hourly:
+            return _from_stacks(asking, names, query, segment)
         services = _services_with(asking, query, segment, func[renamed])
         return _apart(asking, names, query, segment, services)
     rows = [
         TopRow(frame, self_value, total_value)
         for frame, self_value, total_value in zip(frames, own.tolist(), with_calls.tolist(), strict=True)
     ]
-    binds = Binds()
-    stacks = sums_sql(
-        query, replace(segment, table="stack_1h"), ("stack = 0 AS empty",), {"v": "value"}, binds
-    )
-    sums = asking.ask(f"SELECT sum(v) AS everything, sumIf(v, empty) AS unsampled FROM ({stacks})", binds)
-    everything, unsampled = int(sums["everything"].sum()), int(sums["unsampled"].sum())
+    everything, unsampled = _load_totals(asking, query, segment)
     slack = len(own) + 1 if segment.part else 0  # sums in proportion are rounded down one by one
     undefined = everything - unsampled - int(own.sum())
     for frame, value in ((UNSAMPLED, unsampled), (UNDEFINED_STACK, undefined)):
         if value > slack:
             rows.append(TopRow(frame, value, value))
     return rows, everything
+
+
+def _functions_sql(query: Query, segment: Segment, binds: Binds) -> str:
+    """A SELECT of (func, own, with_calls) from samples: a function counts once in a stack that holds it twice."""
+    sums = sums_sql(query, segment, ("stack",), {"v": "value"}, binds)
+    services = [match_sql(m, m.label, binds) for m in query.matchers if m.label == "service"]
+    chosen = f"SELECT DISTINCT stack FROM samples WHERE {segment_condition(query, segment, binds)}"
+    defined = " AND ".join([*services, f"stack GLOBAL IN ({chosen})"])
+    return (
+        "SELECT func, sum(if(func = leaf, v, 0)) AS own, sum(v) AS with_calls FROM"
+        " (SELECT v, frames[1] AS leaf, arrayJoin(arrayDistinct(frames)) AS func FROM"
+        f" ({sums}) AS x ALL INNER JOIN (SELECT stack, any(frames) AS frames FROM stacks"
+        f" WHERE {defined} GROUP BY stack) AS y USING stack) GROUP BY func"
+    )
+
+
+def _load_totals(asking: Asking, query: Query, segment: Segment) -> tuple[int, int]:
+    """(everything, what has no stack) of a segment."""
+    binds = Binds()
+    by_stack = segment if segment.table == "samples" else replace(segment, table="stack_1h")
+    sums = sums_sql(query, by_stack, ("stack = 0 AS empty",), {"v": "value"}, binds)
+    found = asking.ask(f"SELECT sum(v) AS everything, sumIf(v, empty) AS unsampled FROM ({sums})", binds)
+    return int(found["everything"].sum()), int(found["unsampled"].sum())
 
 
 def _services_with(asking: Asking, query: Query, segment: Segment, functions: U64) -> list[str]:
@@ -104,5 +127,5 @@ def _apart(
         replace(query, matchers=(*query.matchers, Matcher("service", op, these))) for op in ("=~", "!~")
     )
     rows, value = _from_stacks(asking, names, some, replace(segment, table="stack_1h"))
-    more, rest = _hours(asking, names, others, segment)
+    more, rest = _by_function(asking, names, others, segment)
     return rows + more, value + rest

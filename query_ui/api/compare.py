@@ -29,9 +29,11 @@ class Shape:
 
 
 def load_profiles(querier: Querier, a: Query, b: Query) -> tuple[Profile, Profile]:
-    """Both profiles, split by service only where both choose their services alike."""
+    """Both profiles, split by service only where both choose their services alike; a comparison knows how complete
+    they are."""
     split = a.matchers == b.matchers
-    return querier.profile(a, split_services=split), querier.profile(b, split_services=split)
+    one, other = (querier.profile(each, split_services=split, covered=False) for each in (a, b))
+    return one, other
 
 
 def diff_json(comparison: Comparison, profiles: tuple[Profile, Profile], shape: Shape) -> Json:

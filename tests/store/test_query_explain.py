@@ -135,6 +135,11 @@ def test_completeness_of_a_host_that_stopped(store: ChdbStore) -> None:
     nothing = replace(query, range=TimeRange(start_s - 7200, start_s - 3600))
     assert expected(nothing, start_s + 10 * HOUR_S) == (0, 0)
     assert load_coverage(asking, query).completeness.losses == {"ring_full": 12}
+    columns = "run_id, sequence, host, covered_ns, cpu_count, cpu_exact, period_ns, rows, received_at"
+    cost = "agent_cpu_ns, agent_bpf_ns, agent_rss_bytes, agent_map_bytes"
+    again = f"SELECT ts, 'another' AS agent_id, {columns}, {cost} FROM windows WHERE host = %(host)s"
+    store.execute((f"INSERT INTO windows {again}", {"host": rows.labels[0]["host"]}))
+    assert expected(query, start_s + 10 * HOUR_S) == (180, 360), "two agents of one host"
 
 
 def test_completion_offers_what_the_store_has(store: ChdbStore, rows: Rows) -> None:
