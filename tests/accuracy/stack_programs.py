@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.cpu_load import cpu_ns, poll
-from tests.kernel.test_unwind_stacks import build as build_unwound
+from tests.kernel.test_unwind_stacks import NO_FRAME_POINTERS
 from tests.workloads.build import SOURCES, build, running, tool
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -64,13 +64,20 @@ def python(folder: Path) -> Iterator[int]:
     yield from busy_process([interpreter, "-c", PYTHON])
 
 
+def unwound(folder: Path, *flags: str) -> str:
+    out = folder / "unwound"
+    command = [tool("g++"), *NO_FRAME_POINTERS, *flags, "-w", "-o", out, SOURCES / "unwound.cc", "-lpthread"]
+    subprocess.run(command, check=True)
+    return str(out)
+
+
 def cpp(folder: Path) -> Iterator[int]:
     """Deep recursion, exceptions and signal handlers in 64 threads."""
-    yield from workload([build_unwound(folder), "crowd"])
+    yield from workload([unwound(folder), "crowd"])
 
 
 def static_cpp(folder: Path) -> Iterator[int]:
-    yield from workload([build_unwound(folder, "-static"), "threads"])
+    yield from workload([unwound(folder, "-static"), "threads"])
 
 
 def rust(folder: Path) -> Iterator[int]:

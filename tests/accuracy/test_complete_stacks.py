@@ -172,7 +172,9 @@ def named_shares(agent: Unwinding, rows: Captures, stripped: set[str]) -> tuple[
     """Shares of the frames that have a name, of all and of those outside of `stripped` files; and where most of
     the others lie."""
     frames = [frame for row in range(len(rows)) for frame in agent.user_frames(rows, row)]
-    known = [frame for frame in frames if frame.mapping not in stripped]
+    # V8 tells the names of what it compiles only with --perf-basic-prof.
+    untold = {frame for frame in set(frames) if frame.kind is FrameKind.NODE and frame.mapping == "[jit]"}
+    known = [frame for frame in frames if frame.mapping not in stripped and frame not in untold]
     nameless = Counter(frame.mapping for frame in frames if not frame.function)
     told = ", ".join(f"{mapping} {count}" for mapping, count in nameless.most_common(3))
     shares = [
