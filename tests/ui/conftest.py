@@ -191,7 +191,7 @@ def loads(page: Page) -> int:
 
 def wait_for_load(page: Page, count: int) -> None:
     """Wait until `count` loads of the page are shown."""
-    page.wait_for_function("count => Number(document.body.dataset.loaded) >= count", arg=count)
+    page.wait_for_function("count => Number(document.body?.dataset.loaded) >= count", arg=count)
 
 
 def flame(page: Page, expression: str, argument: Any = None) -> Any:
