@@ -319,6 +319,6 @@ def test_doctor_tells_which_java_vms_refuse(folder: Path) -> None:
         assert not fact.ok
         assert f"process {unwilling.pid}: it was started with -XX:+DisableAttachMechanism" in fact.advice
         assert f"process {willing.pid}:" not in fact.advice
-        # The socket is what an agent of another test has asked for that runs at the same time; doctor asks for no map.
+        # The socket may be what an agent of a test beside this one asked for; doctor asks for no map.
         assert set(left_behind(willing.pid)) <= {f".java_pid{willing.pid}"}
     assert java_names(False).ok
