@@ -41,7 +41,7 @@ MEMORY_BAR_MIB, CADENCE_BAR = 1536, 0.5
 FRESH_S = 1800
 """Requests are used again for so long: of older windows a collector asks its store whether it has them."""
 RAW_ROWS = 200_000
-HOSTS, WINDOWS = 256, 12
+HOSTS, WINDOWS = 128, 12
 
 
 @dataclass(frozen=True, slots=True)
