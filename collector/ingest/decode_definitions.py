@@ -93,7 +93,7 @@ def _check_strings(strings: list[str], limits: Limits) -> None:
 
 def _picked(strings: list[str], places: U64) -> list[str]:
     """The string of each index; raises Refused for one outside the table."""
-    if places.max(initial=0) >= max(len(strings), 1) or (len(places) and not strings):
+    if len(places) and places.max() >= len(strings):
         raise malformed("A definition refers to a string that is not there.")
     return [strings[place] for place in places.tolist()]
 

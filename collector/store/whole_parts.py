@@ -74,16 +74,16 @@ class WholeParts:
 
     def reload(self, table: str) -> None:
         """Have ClickHouse look again at what is on the disk; nobody may insert into the table meanwhile."""
-        before = self._rows(table)
+        before, aside = self._rows(table), self.set_aside(table)
         self._execute((f"DETACH TABLE {table} SYNC", {}))
         self._execute((f"ATTACH TABLE {table}", {}))
         # What ClickHouse takes for whole is not loaded again and again.
         self._measured.update(self.look(table).cut)
         if (lost := before - self._rows(table)) > 0:
-            log.error("The disk was full: %d rows of %s are lost.", lost, table)
+            log.error("The disk was full: %d rows of %s are gone, but for those inserted again.", lost, table)
             return
         log.warning("The disk was full while rows of %s were written anew; nothing is lost.", table)
-        for part in self.set_aside(table):
+        for part in [part for part in self.set_aside(table) if part not in aside]:
             drop = f"ALTER TABLE {table} DROP DETACHED PART '{part.name}' SETTINGS allow_drop_detached = 1"
             self._execute((drop.replace("%", "%%"), {}))
 
