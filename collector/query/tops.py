@@ -3,8 +3,6 @@
 import re
 from dataclasses import replace
 
-import numpy as np
-
 from collector.query.asking import Asking
 from collector.query.completeness import Coverage
 from collector.query.definitions import IDS_A_STATEMENT, U64, FrameNames
@@ -14,9 +12,7 @@ from collector.query.profiles import UNDEFINED_STACK, load_profile
 from collector.query.segments import function_segments
 from collector.query.sources import Binds, Segment, match_sql, segment_condition, sums_sql
 from collector.query.tallies import sort_top, top_of
-from fleetprof.frames import UNSAMPLED, Frame, frame_id
-
-_UNSAMPLED_ID = frame_id(UNSAMPLED)
+from fleetprof.frames import UNSAMPLED, Frame
 
 
 def load_top(
@@ -62,8 +58,8 @@ def _by_function(
         else _functions_sql(query, segment, binds),
         binds,
     )
-    codes = ~np.isin(found["func"], np.array([0, _UNSAMPLED_ID], np.uint64))
-    func, own, with_calls = (found[name][codes] for name in ("func", "own", "with_calls"))
+    defined = found["func"] != 0
+    func, own, with_calls = (found[name][defined] for name in ("func", "own", "with_calls"))
     frames = names.load(func)
     if renamed := list(load_chains(names, func, frames)):
         if not hourly:

@@ -150,7 +150,8 @@ class ChdbStore(OnePlace):
 
     def _reload(self, table: str) -> None:
         self._newest_block.pop(table, None)
-        self._parts.reload(table)
+        with self._measuring:
+            self._parts.reload(table)
 
     def _expect_newer(self, table: str, before: int) -> int:
         """The table's newest block; raises StoreError when it is not newer than `before`.

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
+from fleetprof.frames import UNSAMPLED, Frame, FrameKind, frame_id, stack_id
 from fleetprof.profile_types import ProfileType
 from fleetprof.series import series_id
 from fleetprof.v1 import ingest_pb2
@@ -18,8 +18,12 @@ def recent_window_s(back: int = 0) -> int:
 
 
 def frames_of(names: str) -> list[Frame]:
-    """Native frames from "leaf;caller;…;main"."""
-    return [Frame(FrameKind.NATIVE, name, "app") for name in names.split(";") if name]
+    """Native frames from "leaf;caller;…;main"; "(unsampled)" is what agents send for time without a stack."""
+    return [
+        UNSAMPLED if name == UNSAMPLED.function else Frame(FrameKind.NATIVE, name, "app")
+        for name in names.split(";")
+        if name
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ def answers(querier: Querier, query: Query) -> tuple[Any, ...]:
         sorted((row.frame.function, row.self_value, row.total_value) for row in rows),
         sorted(profile.values.tolist()),
     )
+
+
+def test_time_without_a_stack_is_told_apart_from_stacks_without_definition(
+    ingest: Ingest, service: str
+) -> None:
+    querier, day = Querier(ingest.store), day_query(service)
+    start_s = day.range.end_s - 6 * 3600
+    labels = {"host": f"host-{service}", "service": service}
+    rows = [Row("leaf;main", 5), Row("(unsampled)", 3), Row("", 2)]
+    request = push_request(rows, labels, 1, start_s, service)
+    assert ingest.pipeline.push(request.SerializeToString()).status == ingest_pb2.PushResponse.STATUS_ACCEPTED
+    minute = replace(day, range=TimeRange(start_s, start_s + 60))
+    expected = (10, [("(unsampled)", 5, 5), ("leaf", 5, 5), ("main", 0, 5)])
+    assert answers(querier, minute)[:2] == answers(querier, day)[:2] == expected
+    assert ingest.committer.flush()
+    assert answers(querier, day)[:2] == expected
 
 
 def test_answers_are_exact_while_roll_ups_lag(ingest: Ingest, service: str) -> None:
