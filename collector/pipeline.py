@@ -12,13 +12,12 @@ from collector.ingest.admission import admit, receive
 from collector.ingest.committer import Answer, Committer
 from collector.ingest.definitions import shown
 from collector.ingest.in_flight import InFlight
-from collector.ingest.interned import Interned
 from collector.ingest.known import KnownDefinitions, Missing
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later, Refused
-from collector.ingest.window import Window
-from collector.ingest.wire_numbers import AgreedNumbers, NumbersLost, Sender
+from collector.ingest.window import Sender, Window
+from collector.ingest.wire_numbers import NumbersLost
 from fleetprof.v1 import ingest_pb2
 
 ACKNOWLEDGE_S = 15.0
@@ -44,7 +43,6 @@ class Pipeline:
         heard: Callable[[str], None] = lambda agent_id: None,
         account: Callable[[Window, int], None] = nothing,
         room: InFlight | None = None,
-        interned: Interned | None = None,
     ) -> None:
         """`heard` is called with the id of an agent whose window was admitted.
 
@@ -58,8 +56,7 @@ class Pipeline:
         self._heard = heard
         self._account = account
         self._room = room or InFlight()
-        self._interned = interned or Interned()
-        self._numbers = AgreedNumbers()
+        self._numbers = known.numbers
 
     def unheard(self) -> "Pipeline":
         """The same path, with the same bound on memory, for windows that are not an agent's."""
@@ -71,7 +68,6 @@ class Pipeline:
             clock=self._clock,
             account=self._account,
             room=self._room,
-            interned=self._interned,
         )
 
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
@@ -95,7 +91,7 @@ class Pipeline:
         """Queue a request's window; None when it is known to be stored."""
         leave = self._room.take(size_bytes, sum(map(len, request.definitions)))
         try:
-            window = admit(request, self._limits, self._clock(), self._numbers, self._interned)
+            window = admit(request, self._limits, self._clock(), self._numbers.stacks)
             self._heard(window.key.agent_id)
             if window in self._committer.accepted:
                 answer = None

@@ -1,6 +1,7 @@
 """Checks a request against the contract (fleetprof/v1/ingest.proto) and the limits, before it is queued.
 
-The columns are decoded and checked later, those of many windows at a time (rows.py).
+Columns and definitions are decoded and checked later, those of many windows at a time (rows.py,
+decode_definitions.py).
 """
 
 import re
@@ -10,15 +11,13 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from collector.ingest.decode_definitions import decode_definitions
-from collector.ingest.interned import Interned
 from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_packed
 from collector.ingest.places import decode_places
 from collector.ingest.refusal import Refused, malformed
 from collector.ingest.varint import BadVarint, decode_varints, signed
-from collector.ingest.window import AgentCost, Columns, Window, WindowKey
-from collector.ingest.wire_numbers import AgreedNumbers, Sender, WireNumbers
+from collector.ingest.window import AgentCost, Columns, Sender, Window, WindowKey
+from collector.ingest.wire_numbers import WireNumbers
 from fleetprof.losses import DropReason
 from fleetprof.profile_types import WINDOW_NS
 from fleetprof.protocol import PROTOCOL_VERSION
@@ -57,14 +56,13 @@ def admit(
     request: Any,
     limits: Limits,
     now_s: float,
-    numbers: AgreedNumbers | None = None,
-    interned: Interned | None = None,
+    numbers: WireNumbers | None = None,
 ) -> Window:
-    """The request's window and definitions; raises Refused.
+    """The request's window; raises Refused.
 
-    Raises NumbersLost for a request that names stacks or frames by numbers that are not in `numbers`.
+    Raises NumbersLost for a request that names stacks by numbers that are not in `numbers`.
     """
-    window, definitions = request.window, b"".join(request.definitions)
+    window = request.window
     _check_name("agent_id", request.agent_id, limits.agent_id_bytes)
     _check_name("window.host", window.host, limits.host_bytes)
     if not request.run_id or not request.sequence:
@@ -72,10 +70,10 @@ def admit(
     if window.covered_ns > limits.covered_ns or window.cpu_count > 1 << 20 or window.period_ns >= 1 << 63:
         raise malformed("covered_ns, cpu_count or period_ns is out of range.")
     start_s = _start_s(window.start_unix_ns, limits, now_s)
-    sender, numbers = Sender(request.agent_id, request.run_id), numbers or AgreedNumbers()
-    columns = _columns(window, limits, sender, numbers.stacks)
+    key = WindowKey(request.agent_id, request.run_id, request.sequence)
+    columns = _columns(window, limits, key.sender, numbers or WireNumbers())
     return Window(
-        key=WindowKey(request.agent_id, request.run_id, request.sequence),
+        key=key,
         start_s=start_s,
         host=window.host,
         covered_ns=window.covered_ns,
@@ -86,9 +84,7 @@ def admit(
         cost=_cost(window.cost),
         columns=columns,
         rows=_row_count(columns, limits),
-        defined=decode_definitions(definitions, limits, sender, numbers.frames, interned)
-        if definitions
-        else None,
+        definitions=b"".join(request.definitions),
         places=decode_places(b"".join(window.places), columns, limits),
     )
 

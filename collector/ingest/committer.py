@@ -19,8 +19,8 @@ from collector.ingest.journal import Journal
 from collector.ingest.known import KnownDefinitions, Missing
 from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossKey, LossLedger
-from collector.ingest.refusal import Later, Refused
-from collector.ingest.resolve import make_batch
+from collector.ingest.refusal import Later
+from collector.ingest.resolve import Why, make_batch
 from collector.ingest.window import Window, WindowKey
 from collector.ingest.writer import Writer
 from collector.ingest.written import DAY_S, Written
@@ -48,8 +48,8 @@ REFUSED_MS = 30_000
 """When senders come again while no window can be taken."""
 
 Answer = Future[Missing | bool]
-"""True once the window is stored, False where it was before, or what its sender must define first; Refused or Later
-as exceptions."""
+"""True once the window is stored, False where it was before, or what its sender must define first; Refused, Later
+or NumbersLost as exceptions."""
 
 
 @dataclass(slots=True)
@@ -293,7 +293,7 @@ class Committer:
         self._ledger.give_back(waiting - today)
         return today
 
-    def _finish(self, windows: Iterable[Window], answer: Missing | Refused | Later | bool) -> None:
+    def _finish(self, windows: Iterable[Window], answer: Why | Later | bool) -> None:
         with self._changed:
             futures = [self._waiting.pop(window.key) for window in windows]
         for future in futures:

@@ -1,22 +1,24 @@
-"""Decodes the definitions that a request carries: frames, stacks and series under ids computed here.
+"""Decodes the definitions of many requests at once: frames, stacks and series under ids computed here.
 
-Ids are never taken from the sender, so a definition cannot claim to be something else.
+Ids are never taken from the sender, so a definition cannot claim to be something else. The columns of all requests
+are decoded and checked together, which takes a fifth of the time that they take one by one. One request that breaks
+the contract spoils the whole: then each is decoded by itself, so that only the bad ones are refused.
 """
 
 import re
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
+from collector.ingest.definition_columns import Columns, Request, Texts, read_columns, read_requests
 from collector.ingest.definitions import Defined, Series, Stack, packed_stack, shown
 from collector.ingest.interned import FrameFields, Identified, Interned
 from collector.ingest.limits import Limits
-from collector.ingest.packed import parse_definitions
 from collector.ingest.refusal import Refused, malformed
-from collector.ingest.varint import BadVarint, decode_varints, signed
-from collector.ingest.window import U64
-from collector.ingest.wire_numbers import NOBODY, Sender, WireNumbers
+from collector.ingest.varint import signed
+from collector.ingest.window import Sender
+from collector.ingest.wire_numbers import NOBODY, NumbersLost, WireNumbers
 from fleetprof.frames import Frame, FrameKind, frame_id, packed_stack_id
 from fleetprof.losses import DropReason
 from fleetprof.series import LABEL_NAME, MAX_LABEL_VALUE_BYTES, series_id
@@ -26,92 +28,77 @@ _BUILD_ID = re.compile(r"[0-9a-f]{0,128}")
 _ID_BYTES = 8
 _UINT32 = 1 << 32
 _TEXTS = ("function", "mapping", "build_id", "file")
-_COLUMNS = {
-    "frames": ("kind", *_TEXTS, "offset", "line"),
-    "stacks": ("depth", "frame_index"),
-    "series": ("label_count", "label_index"),
-}
 
-_Columns = dict[str, U64]
+
+class Encoded(NamedTuple):
+    """A request's definitions as they came (a fleetprof.v1.Definitions), and whose they are."""
+
+    data: bytes
+    sender: Sender = NOBODY
+
+
+Faults = Mapping[int, Refused | NumbersLost]
+"""Why some of the requests define nothing, by their place."""
 
 
 def decode_definitions(
-    data: bytes,
+    requests: Sequence[Encoded],
     limits: Limits,
-    sender: Sender = NOBODY,
     numbers: WireNumbers | None = None,
     interned: Interned | None = None,
-) -> Defined:
-    """All definitions of a request (a Definitions); raises Refused when one breaks the contract or a limit.
+) -> tuple[Defined, Faults]:
+    """What the good ones of the requests define, and why others break the contract or a limit.
 
-    `numbers` are those of the sender's frames; NumbersLost is raised for one that means nothing here.
+    `numbers` are those of the senders' frames; NumbersLost stands for one that means nothing here. A sender's
+    requests come in the order in which they are given.
     """
+    numbers, interned = numbers or WireNumbers(), interned or Interned()
     try:
-        message = parse_definitions(data)
-    except DecodeError:
-        raise malformed("The request's definitions are not a fleetprof.v1.Definitions.") from None
-    strings = list(message.strings)
-    _check_strings(strings, limits)
-    columns, interned = _decode_columns(message), interned or Interned()
-    named = _frames(columns, strings, limits, interned)
-    steps = signed(columns["frame_numbers"])
-    if len(steps) > limits.frames:
-        raise Refused(DropReason.STACK_LIMIT, f"The request names more than {limits.frames} frames.")
-    listed = np.array([number for number, _ in named], "<u8").tobytes()
-    numbers = numbers or WireNumbers()
-    packed = numbers.take(sender, steps, message.first_frame_number, listed, message.frame_check)
-    return Defined(dict(named), _stacks(columns, packed, limits, interned), _series(columns, strings, limits))
+        return _decode(requests, limits, numbers, interned), {}
+    except (Refused, NumbersLost):
+        return _one_by_one(requests, limits, numbers, interned)
 
 
-def _decode_columns(message: Any) -> _Columns:
-    """All columns of numbers, by name; no two tables have one of the same name."""
-    pieces = {
-        name: b"".join(getattr(getattr(message, table), name))
-        for table, names in _COLUMNS.items()
-        for name in names
-    }
-    pieces["frame_numbers"] = b"".join(message.frame_numbers)
-    try:
-        found, counts = decode_varints(list(pieces.values()))
-    except BadVarint:
-        raise malformed("A column of the definitions is cut off inside a number.") from None
-    return dict(zip(pieces, np.split(found, counts.cumsum()[:-1]), strict=True))
+def _one_by_one(
+    requests: Sequence[Encoded], limits: Limits, numbers: WireNumbers, interned: Interned
+) -> tuple[Defined, Faults]:
+    whole, faults = Defined(), dict[int, Refused | NumbersLost]()
+    for place, request in enumerate(requests):
+        try:
+            found = _decode([request], limits, numbers, interned)
+        except (Refused, NumbersLost) as why:
+            faults[place] = why
+        else:
+            whole.frames.update(found.frames)
+            whole.stacks.update(found.stacks)
+            whole.series.update(found.series)
+    return whole, faults
 
 
-def _check_strings(strings: list[str], limits: Limits) -> None:
-    if strings and strings[0]:
-        raise malformed("definitions.strings must begin with the empty string.")
-    longest = max(map(len, strings), default=0)
-    if longest * 4 > limits.string_bytes:  # else even 4 bytes a character fit
-        longest = max(len(text.encode("utf-8")) for text in strings)
-        if longest > limits.string_bytes:
-            raise Refused(
-                DropReason.TOO_LARGE,
-                f"A string has {longest} bytes; this collector takes up to {limits.string_bytes}.",
-            )
+def _decode(encoded: Sequence[Encoded], limits: Limits, numbers: WireNumbers, interned: Interned) -> Defined:
+    """All or nothing; raises Refused, NumbersLost. May be repeated: numbers are then agreed as before."""
+    requests = read_requests([each.data for each in encoded], limits)
+    columns, texts = read_columns(requests), Texts(requests)
+    named = _frames(columns, texts, limits, interned)
+    senders = [each.sender for each in encoded]
+    packed = _referred(requests, senders, columns, [number for number, _ in named], limits, numbers)
+    return Defined(dict(named), _stacks(columns, packed, limits, interned), _series(columns, texts, limits))
 
 
-def _picked(strings: list[str], places: U64) -> list[str]:
-    """The string of each index; raises Refused for one outside the table."""
-    if len(places) and places.max() >= len(strings):
-        raise malformed("A definition refers to a string that is not there.")
-    return [strings[place] for place in places.tolist()]
-
-
-def _frames(columns: _Columns, strings: list[str], limits: Limits, interned: Interned) -> list[Identified]:
-    """The frames in the table's order, each behind its id."""
-    count = len(columns["kind"])
-    if any(len(columns[name]) != count for name in _COLUMNS["frames"]):
+def _frames(columns: Columns, texts: Texts, limits: Limits, interned: Interned) -> list[Identified]:
+    """The frames of all tables in their order, each behind its id."""
+    kind = columns["kind"]
+    if any((columns[name].counts != kind.counts).any() for name in (*_TEXTS, "offset", "line")):
         raise malformed("The columns of definitions.frames differ in length.")
-    if count > limits.frames:
+    if (most := kind.counts.max(initial=0)) > limits.frames:
         raise Refused(
-            DropReason.STACK_LIMIT, f"The request defines {count} frames; the limit is {limits.frames}."
+            DropReason.STACK_LIMIT, f"The request defines {most} frames; the limit is {limits.frames}."
         )
-    if columns["line"].max(initial=0) >= _UINT32:
+    if columns["line"].numbers.max(initial=0) >= _UINT32:
         raise malformed("A frame's line is out of range.")
-    texts = {name: _picked(strings, columns[name]) for name in _TEXTS}
-    numbers = {name: columns[name].tolist() for name in ("kind", "offset", "line")}
-    ordered = ((numbers | texts)[name] for name in Frame._fields)
+    picked = {name: texts.picked(columns[name]) for name in _TEXTS}
+    values = {name: columns[name].numbers.tolist() for name in ("kind", "offset", "line")}
+    ordered = ((values | picked)[name] for name in Frame._fields)
     return interned.frames.of_all(list(zip(*ordered, strict=True)), _frame)
 
 
@@ -123,24 +110,47 @@ def _frame(fields: FrameFields) -> Identified:
     return frame_id(frame), frame
 
 
-def _stacks(columns: _Columns, frame_ids: bytes, limits: Limits, interned: Interned) -> dict[int, Stack]:
-    """The stacks by id; `frame_ids` are those that they refer to, packed."""
-    depths, places = columns["depth"], columns["frame_index"]
-    if len(depths) > limits.stacks:
-        raise Refused(
-            DropReason.STACK_LIMIT, f"The request defines {len(depths)} stacks; the limit is {limits.stacks}."
+def _referred(
+    requests: Sequence[Request],
+    senders: Sequence[Sender],
+    columns: Columns,
+    listed: list[int],
+    limits: Limits,
+    numbers: WireNumbers,
+) -> list[bytes]:
+    """The ids of the frames that each request's stacks refer to, packed: numbered ones, then those it lists."""
+    steps, counts = columns["frame_numbers"]
+    if counts.max(initial=0) > limits.frames:
+        raise Refused(DropReason.STACK_LIMIT, f"The request names more than {limits.frames} frames.")
+    moves, ids = signed(steps), np.array(listed, "<u8").tobytes()
+    ends, stops = counts.cumsum().tolist(), (columns["kind"].counts.cumsum() * _ID_BYTES).tolist()
+    spans = zip([0, *ends], ends, [0, *stops], stops, strict=False)
+    return [
+        numbers.take(
+            sender, moves[first:end], request.first_frame_number, ids[start:stop], request.frame_check
         )
-    if depths.max(initial=0) > limits.depth:
+        for request, sender, (first, end, start, stop) in zip(requests, senders, spans, strict=True)
+    ]
+
+
+def _stacks(columns: Columns, packed: list[bytes], limits: Limits, interned: Interned) -> dict[int, Stack]:
+    """The stacks by id; `packed` are the frames' ids that each request's refer to."""
+    depths, places = columns["depth"], columns["frame_index"]
+    if (most := depths.counts.max(initial=0)) > limits.stacks:
+        raise Refused(
+            DropReason.STACK_LIMIT, f"The request defines {most} stacks; the limit is {limits.stacks}."
+        )
+    if (deepest := depths.numbers.max(initial=0)) > limits.depth:
         raise Refused(
             DropReason.STACK_LIMIT,
-            f"A stack has {depths.max()} frames; this collector takes up to {limits.depth}.",
+            f"A stack has {deepest} frames; this collector takes up to {limits.depth}.",
         )
-    if depths.sum() != len(places):
+    if (depths.sums() != places.counts).any():
         raise malformed("definitions.stacks.depth does not fit its frame_index.")
-    if len(places) and places.max() >= len(frame_ids) // _ID_BYTES:
-        raise malformed("A stack refers to a frame that is not there.")
-    frames = np.frombuffer(frame_ids, "<u8")[places.astype(np.int64)].tobytes()
-    ends = (depths.cumsum() * np.uint64(_ID_BYTES)).tolist()
+    lengths = np.array([len(ids) // _ID_BYTES for ids in packed], np.int64)
+    shifted = places.shifted(lengths, "A stack refers to a frame that is not there.")
+    frames = np.frombuffer(b"".join(packed), "<u8")[shifted].tobytes()
+    ends = (depths.numbers.astype(np.int64).cumsum() * _ID_BYTES).tolist()
     own = [frames[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     return dict(interned.stacks.of_all(own, _stack))
 
@@ -149,20 +159,20 @@ def _stack(frame_ids: bytes) -> tuple[int, Stack]:
     return packed_stack_id(frame_ids), packed_stack(frame_ids)
 
 
-def _series(columns: _Columns, strings: list[str], limits: Limits) -> dict[int, Series]:
-    counts = columns["label_count"]
-    if len(counts) > limits.series or counts.max(initial=0) > limits.labels:
+def _series(columns: Columns, texts: Texts, limits: Limits) -> dict[int, Series]:
+    labels, index = columns["label_count"], columns["label_index"]
+    if labels.counts.max(initial=0) > limits.series or labels.numbers.max(initial=0) > limits.labels:
         raise Refused(DropReason.SERIES_LIMIT, "The request defines too many series or labels.")
-    if 2 * int(counts.sum()) != len(columns["label_index"]):
+    if (2 * labels.sums() != index.counts).any():
         raise malformed("definitions.series.label_count does not fit its label_index.")
-    texts = _picked(strings, columns["label_index"])
+    picked = texts.picked(index)
     found, start = {}, 0
-    for count in counts.tolist():
-        pairs = texts[start : start + 2 * count]
+    for count in labels.numbers.tolist():
+        pairs = picked[start : start + 2 * count]
         start += 2 * count
-        labels = _labels(pairs[::2], pairs[1::2])
-        number = series_id(labels)
-        found[number] = Series(number, {name: shown(value) for name, value in labels.items() if value})
+        named = _labels(pairs[::2], pairs[1::2])
+        number = series_id(named)
+        found[number] = Series(number, {name: shown(value) for name, value in named.items() if value})
     return found
 
 

@@ -2,14 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from collector.ingest.decode_definitions import Encoded, decode_definitions
 from collector.ingest.definitions import EMPTY_STACK, Defined, Series, Stack, make_stack
+from collector.ingest.interned import Interned
+from collector.ingest.limits import Limits
 from collector.ingest.recent import Recent
+from collector.ingest.refusal import Refused
+from collector.ingest.window import Window
+from collector.ingest.wire_numbers import AgreedNumbers, NumbersLost
 from collector.store.columns import ragged
 from collector.store.interface import Store
 from fleetprof.frames import Frame
@@ -20,6 +26,9 @@ log = logging.getLogger("fleetprof.ingest")
 STACK_BYTES = 128 << 20
 """Memory for known stacks: some 300,000 of usual depth."""
 SERIES_COUNT = 400_000
+
+SLICE_BYTES = 1 << 20
+"""Definitions that are decoded at a time: some 200 requests of usual size, or a large one (in 60 MB)."""
 
 _DAYS_BACK = 2
 _STACK_OVERHEAD_BYTES = 200
@@ -49,9 +58,21 @@ class KnownDefinitions:
         self._stacks: Recent[int, Stack] = Recent(stack_bytes, _weight)
         self._series: Recent[int, Series] = Recent(series_count)
         self._frames: dict[int, Frame] = {}
+        self._interned = Interned()
+        self.numbers = AgreedNumbers()
+        """By which agents name stacks and frames."""
 
-    def learn(self, defined: Defined) -> None:
-        """Keep what a request defines."""
+    def learn(self, windows: Sequence[Window], limits: Limits) -> dict[int, Refused | NumbersLost]:
+        """Keep what came with the windows; says, by their place, why some of it cannot be understood."""
+        faults = dict[int, Refused | NumbersLost]()
+        for places in _slices(windows):
+            encoded = [Encoded(windows[place].definitions, windows[place].key.sender) for place in places]
+            defined, some = decode_definitions(encoded, limits, self.numbers.frames, self._interned)
+            self._keep(defined)
+            faults |= {places[place]: why for place, why in some.items()}
+        return faults
+
+    def _keep(self, defined: Defined) -> None:
         with self._lock:
             self._frames.update(defined.frames)
             # Most stacks that are new to an agent are not new to its fleet, and looking takes less than keeping.
@@ -99,6 +120,20 @@ class KnownDefinitions:
         """Keep frames that were taken but could not be stored."""
         with self._lock:
             self._frames = frames | self._frames
+
+
+def _slices(windows: Sequence[Window]) -> Iterator[list[int]]:
+    """The places of windows that came with definitions, in runs of some SLICE_BYTES of them."""
+    some, size = list[int](), 0
+    for place, window in enumerate(windows):
+        if window.definitions:
+            some.append(place)
+            size += len(window.definitions)
+        if size >= SLICE_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def _unknown(ids: list[int], found: list[Any]) -> list[int]:

@@ -1,5 +1,7 @@
 """Gives every reference of a batch's windows a meaning, or turns the window away."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from collector.ingest.batch import Batch, Numbered, number, start_of_rows
@@ -9,29 +11,34 @@ from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused, malformed
 from collector.ingest.rows import Rows, decode_rows
 from collector.ingest.window import I64, Window
+from collector.ingest.wire_numbers import NumbersLost
 
-TurnedAway = list[tuple[Window, Missing | Refused]]
-"""Windows that cannot be stored as they are, and why."""
+Why = Missing | Refused | NumbersLost
+"""What keeps a window from being stored as it is."""
+TurnedAway = list[tuple[Window, Why]]
 
 
 def make_batch(
     windows: list[Window], known: KnownDefinitions, limits: Limits
 ) -> tuple[Batch | None, TurnedAway]:
     """The batch of the good ones of these windows of one day (None without any), and the others."""
-    for window in windows:
-        if window.defined:
-            known.learn(window.defined)
+    away: TurnedAway = []
+    windows = _without(windows, known.learn(windows, limits), away)
     rows, refused = decode_rows(windows, limits)
-    away: TurnedAway = [(windows[place], why) for place, why in refused.items()]
-    windows = [window for place, window in enumerate(windows) if place not in refused]
+    windows = _without(windows, refused, away)
     while windows:
         batch, faults = _resolve(windows, rows, known)
         if batch:
             return batch, away
-        away += [(windows[place], why) for place, why in faults.items()]
-        windows = [window for place, window in enumerate(windows) if place not in faults]
+        windows = _without(windows, faults, away)
         rows, _ = decode_rows(windows, limits)
     return None, away
+
+
+def _without(windows: list[Window], faults: Mapping[int, Why], away: TurnedAway) -> list[Window]:
+    """The windows that have no fault, which is told by their place; the others are put to those `away`."""
+    away += [(windows[place], why) for place, why in faults.items()]
+    return [window for place, window in enumerate(windows) if place not in faults]
 
 
 def _resolve(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from collector.ingest.definitions import Defined
 from fleetprof.losses import DropReason
 
 if TYPE_CHECKING:
@@ -19,12 +18,24 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 
+class Sender(NamedTuple):
+    """A run of an agent: whose numbers stand for stacks and frames."""
+
+    agent_id: str
+    run_id: int
+
+
 class WindowKey(NamedTuple):
     """What names a window: it is stored once, however often it is pushed."""
 
     agent_id: str
     run_id: int
     sequence: int
+
+    @property
+    def sender(self) -> Sender:
+        """Who sent it."""
+        return Sender(self.agent_id, self.run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ class Window:
     columns: Columns
     rows: int
     """How many sample rows the columns hold."""
-    defined: Defined | None
-    """What came with it that the collector may not know."""
+    definitions: bytes
+    """What came with it that the collector may not know, still encoded (a Definitions); mostly empty."""
     places: "Places | None" = None
     """Where inside functions CPU time was spent, of agents that say it."""

@@ -9,15 +9,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from collector.ingest.window import I64, U64, Sender
 from fleetprof.wire_numbers import MOST_NUMBERS, number_check
-
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
 
 LIMIT_BYTES = 64 << 20
 """Memory for the numbers of all agents' stacks, and of their frames: 2,000 of 4,000 each. Others send ids."""
@@ -30,13 +26,6 @@ _LEAST = 256
 
 class NumbersLost(Exception):
     """A request names things by numbers that this collector does not have, or has for others."""
-
-
-class Sender(NamedTuple):
-    """Whose numbers."""
-
-    agent_id: str
-    run_id: int
 
 
 NOBODY = Sender("", 0)

@@ -1,23 +1,25 @@
 """A Push request read twice: by our own admission, and plainly as the message it is."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from collector.ingest.admission import admit, receive
+from collector.ingest.decode_definitions import Encoded, Faults, decode_definitions
 from collector.ingest.definitions import Defined, shown
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused
 from collector.ingest.rows import decode_rows
-from collector.ingest.window import Window
-from collector.ingest.wire_numbers import AgreedNumbers, Sender
+from collector.ingest.window import Sender, Window
+from collector.ingest.wire_numbers import WireNumbers
 from fleetprof.v1 import ingest_pb2
 from tests.fuzz.seeds import NOW_S, held_ids
 from tests.fuzz.subject import Wrong
 
 LIMITS = Limits()
+SEEDS_SENDER = Sender("agent-1", 7)
 
 
 class Admitted(NamedTuple):
@@ -44,17 +46,30 @@ def admitted(data: bytes) -> Admitted:
 def window_of(data: bytes) -> Window:
     """The window as it is queued, its columns not yet decoded; raises as `admitted`."""
     request = receive(data, LIMITS)
-    numbered = request.window.stack_numbers or any(request.definitions)
-    return admit(request, LIMITS, NOW_S, _held() if numbered else AgreedNumbers())
+    numbered = bool(request.window.stack_numbers)
+    return admit(request, LIMITS, NOW_S, _held() if numbered else None)
 
 
 def names_of(window: Window) -> Admitted:
     """The texts of a window, without its rows."""
-    defined = window.defined or Defined()
+    defined, faults = _defined([window])
+    for why in faults.values():
+        raise why
     frames = defined.frames.values()
     names = {shown(name) for f in frames for name in (f.function, f.mapping, f.file, f.build_id)}
     values = {value for each in defined.series.values() for value in each.labels.values()}
     return Admitted(Counter(), 0, names, values)
+
+
+def _defined(windows: Iterable[Window]) -> tuple[Defined, Faults]:
+    """What windows define, each as if it were its sender's next one."""
+    encoded, numbers = list[Encoded](), WireNumbers()
+    for place, window in enumerate(windows):
+        sender = Sender(f"{window.key.agent_id}/{place}", window.key.run_id)
+        if window.key.sender == SEEDS_SENDER:
+            _hold(numbers, sender, held_ids()[1])
+        encoded.append(Encoded(window.definitions, sender))
+    return decode_definitions(encoded, LIMITS, numbers)
 
 
 def plain(data: bytes) -> Admitted:
@@ -76,12 +91,15 @@ def sums_of(types: Iterable[int], values: Iterable[int]) -> Counter[int]:
     return sums
 
 
-def _held() -> AgreedNumbers:
-    """The numbers of the seeds' sender."""
-    numbers = AgreedNumbers()
-    for kind, ids in zip((numbers.stacks, numbers.frames), held_ids(), strict=True):
-        kind.take(Sender("agent-1", 7), np.empty(0, np.int64), 1, np.array(ids, "<u8").tobytes(), 0)
+def _held() -> WireNumbers:
+    """The numbers of stacks of the seeds' sender."""
+    numbers = WireNumbers()
+    _hold(numbers, SEEDS_SENDER, held_ids()[0])
     return numbers
+
+
+def _hold(numbers: WireNumbers, sender: Sender, ids: Sequence[int]) -> None:
+    numbers.take(sender, np.empty(0, np.int64), 1, np.array(ids, "<u8").tobytes(), 0)
 
 
 class Batches:
@@ -103,7 +121,9 @@ class Batches:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        rows, refused = decode_rows([window for _, window in waiting], LIMITS)
+        windows = [window for _, window in waiting]
+        _check_definitions(windows)
+        rows, refused = decode_rows(windows, LIMITS)
         good = [data for place, (data, _) in enumerate(waiting) if place not in refused]
         ends = rows.counts.cumsum().tolist()
         types, values = rows.type.tolist(), rows.value.tolist()
@@ -113,6 +133,20 @@ class Batches:
                 raise Wrong(f"Rows {types[start:end]} {values[start:end]} were made of {data!r}")
         if refused and [place for place in refused if not _is_refused(waiting[place][1])]:
             raise Wrong("A window is refused among others, but not alone")
+
+
+def _check_definitions(windows: Sequence[Window]) -> None:
+    """Raises Wrong where windows define other things together than one by one."""
+    whole, faults = _defined(windows)
+    alone = Defined()
+    for place, window in enumerate(windows):
+        found, why = _defined([window])
+        if bool(why) != (place in faults):
+            raise Wrong(f"{window.definitions!r} is understood either alone or among others")
+        for kind in ("frames", "stacks", "series"):
+            getattr(alone, kind).update(getattr(found, kind))
+    if whole != alone:
+        raise Wrong("Windows define other things together than alone")
 
 
 def _is_refused(window: Window) -> bool:

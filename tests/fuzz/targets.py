@@ -161,9 +161,10 @@ UNPACKING = ("pprof", "folded", "pyroscope-lines")
 def _push(bench: Bench, data: bytes) -> bool:
     try:
         window = window_of(data)
+        names = names_of(window)
     except (Refused, NumbersLost):
         return False
-    _check_names([names_of(window)], data)
+    _check_names([names], data)
     bench.batches.add(data, window)
     return True
 

@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collector.ingest.admission import admit, receive
-from collector.ingest.decode_definitions import decode_definitions
 from collector.ingest.definitions import make_stack
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused
@@ -23,6 +22,7 @@ from fleetprof.profile_types import ProfileType
 from fleetprof.series import series_id
 from fleetprof.v1 import ingest_pb2
 from tests.store.pushes import Row, define, frames_of, push_request, recent_window_s
+from tests.unit.defined import defined
 
 LABELS = {"host": "web-1", "service": "shop"}
 ROWS = [
@@ -42,6 +42,7 @@ def check(request: ingest_pb2.PushRequest) -> None:
 
 def decode(data: bytes) -> tuple[Window, Rows]:
     window = admit(receive(data, LIMITS), LIMITS, time.time())
+    defined(window.definitions, LIMITS)
     rows, refused = decode_rows([window], LIMITS)
     for why in refused.values():
         raise why
@@ -60,11 +61,11 @@ def test_a_good_window_keeps_its_columns() -> None:
 
 
 def test_definitions_get_ids_by_content() -> None:
-    defined = decode_definitions(push_request(ROWS, LABELS).definitions.SerializeToString(), LIMITS)
+    found = defined(push_request(ROWS, LABELS).definitions.SerializeToString(), LIMITS)
     ids = [frame_id(frame) for frame in frames_of("a;b;main")]
-    assert np.frombuffer(defined.stacks[stack_id(ids)].frames, np.uint64).tolist() == ids
-    assert defined.series[series_id(LABELS)].labels == LABELS
-    assert set(defined.frames) == set(ids)
+    assert np.frombuffer(found.stacks[stack_id(ids)].frames, np.uint64).tolist() == ids
+    assert found.series[series_id(LABELS)].labels == LABELS
+    assert set(found.frames) == set(ids)
 
 
 @given(st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=12), max_size=8, unique_by=tuple))
@@ -73,7 +74,7 @@ def test_stacks_are_what_their_frames_say(picked: list[list[int]]) -> None:
     named = frames_of(";".join(f"f{number}" for number in range(7)))
     define(message, [[named[number] for number in stack] for stack in picked], [])
     ids = [[frame_id(named[number]) for number in stack] for stack in picked]
-    found = decode_definitions(message.SerializeToString(), Limits()).stacks
+    found = defined(message.SerializeToString()).stacks
     assert found == {stack_id(stack): make_stack(stack) for stack in ids}
     assert all(
         (stack.frames is stack.functions) == (stack.frames == stack.functions) for stack in found.values()
@@ -82,8 +83,8 @@ def test_stacks_are_what_their_frames_say(picked: list[list[int]]) -> None:
 
 def test_a_recursive_stack_has_each_function_once() -> None:
     message = push_request([Row("a;b;a;a;main", 1)], LABELS).definitions
-    defined = decode_definitions(message.SerializeToString(), LIMITS)
-    (stack,) = defined.stacks.values()
+    found = defined(message.SerializeToString(), LIMITS)
+    (stack,) = found.stacks.values()
     names = [frame_id(frame) for frame in frames_of("a;b;main")]
     assert np.frombuffer(stack.functions, np.uint64).tolist() == names
 

@@ -17,7 +17,8 @@ from collector.ingest.admission import admit
 from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_packed
 from collector.ingest.refusal import Refused
-from collector.ingest.wire_numbers import AgreedNumbers, Sender
+from collector.ingest.window import Sender
+from collector.ingest.wire_numbers import WireNumbers
 from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
 from fleetprof.series import series_id
 from fleetprof.v1 import ingest_pb2
@@ -115,7 +116,7 @@ def test_the_heaviest_places_are_kept() -> None:
     assert sorted(offset for _, _, _, offset in kept) == [35, 36, 37, 38, 39]
 
 
-def received(message: ingest_pb2.Window, numbers: AgreedNumbers) -> Counter[tuple[int, str, str, int]]:
+def received(message: ingest_pb2.Window, numbers: WireNumbers) -> Counter[tuple[int, str, str, int]]:
     """What the collector makes of a window."""
     request = ingest_pb2.PushRequest(protocol_version=1, agent_id="a", run_id=1, sequence=1, window=message)
     places = admit(parse_packed(request.SerializeToString()), Limits(), START_S + 10, numbers).places
@@ -137,14 +138,14 @@ def test_the_collector_reads_the_places_that_the_agent_meant(
     samples: list[tuple[int, int, int, int, int]],
 ) -> None:
     """Also where stacks are named by number, and so in another order."""
-    window, sending, holding = closed(samples, 30), RunNumbers(), AgreedNumbers()
+    window, sending, holding = closed(samples, 30), RunNumbers(), WireNumbers()
     assume(window.places)
     expected = sums_of(window.places) if window.places else Counter()
     for again in (False, True):
         sent = sending.encode(window, "h", window, set(), set())
         assert bool(sent.window.stack_numbers) == again
         assert received(sent.window, holding) == expected
-        known = holding.stacks.known(Sender("a", 1))
+        known = holding.known(Sender("a", 1))
         sending.answered(sent, ingest_pb2.PushResponse(known_numbers=known))
 
 
@@ -166,4 +167,4 @@ def change(name: str, value: object) -> ingest_pb2.Window:
 )  # fmt: skip
 def test_places_that_mean_nothing_are_refused(name: str, value: list[int]) -> None:
     with pytest.raises(Refused):
-        received(change(name, value), AgreedNumbers())
+        received(change(name, value), WireNumbers())

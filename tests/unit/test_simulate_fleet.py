@@ -5,13 +5,13 @@ import pytest
 
 from agent.encode import encode_definitions, encode_window
 from collector.ingest.admission import admit, receive
-from collector.ingest.decode_definitions import decode_definitions
 from collector.ingest.limits import Limits
 from fleetprof.profile_types import WINDOW_NS, ProfileType
 from fleetprof.v1 import ingest_pb2
 from query_ui.simulate.draw import Drawer
 from query_ui.simulate.fleet import WINDOW_S, Fleet, Plan, make_fleet
 from query_ui.simulate.service import FEWEST_STACKS, GROWTH, MOST_STACKS
+from tests.unit.defined import defined
 
 START_S = 1_760_000_000
 PLAN = Plan(hosts=12, services=4, start_s=START_S, end_s=START_S + 3 * 86400, seed=3)
@@ -65,9 +65,9 @@ def test_windows_are_what_a_collector_takes(fleet: Fleet) -> None:
                 definitions=encode_definitions(window, set(window.stack_ids), set(window.series_ids)),
             )  # fmt: skip
             admit(receive(request.SerializeToString(), Limits()), Limits(), START_S + 60)  # raises where not
-            defined = decode_definitions(request.definitions.SerializeToString(), Limits())
-            assert set(window.stack_ids) - {0} == set(defined.stacks)
-            assert set(window.series_ids) == set(defined.series)
+            found = defined(request.definitions.SerializeToString())
+            assert set(window.stack_ids) - {0} == set(found.stacks)
+            assert set(window.series_ids) == set(found.series)
             rows = window.rows
             keys = set(zip(rows.series.tolist(), rows.type.tolist(), rows.stack.tolist(), strict=True))
             assert len(keys) == len(rows) > 100

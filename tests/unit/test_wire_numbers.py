@@ -17,9 +17,11 @@ from collector.ingest.definitions import Stack
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused
 from collector.ingest.rows import decode_rows
-from collector.ingest.wire_numbers import IDLE_S, AgreedNumbers, NumbersLost, Sender, WireNumbers
+from collector.ingest.window import Sender
+from collector.ingest.wire_numbers import IDLE_S, AgreedNumbers, NumbersLost, WireNumbers
 from fleetprof.frames import Frame, FrameKind, frame_id, stack_id
 from fleetprof.v1 import ingest_pb2
+from tests.unit.defined import defined
 from tests.unit.rows import Row
 from tests.unit.test_encode import window
 
@@ -89,9 +91,8 @@ class Collector:
     stacks: dict[int, Stack] = field(default_factory=dict)
 
     def take(self, data: bytes) -> Meaning:
-        taken = admit(receive(data, LIMITS), LIMITS, time.time(), self.numbers)
-        if taken.defined:
-            self.stacks |= taken.defined.stacks
+        taken = admit(receive(data, LIMITS), LIMITS, time.time(), self.numbers.stacks)
+        self.stacks |= defined(taken.definitions, sender=taken.key.sender, numbers=self.numbers.frames).stacks
         rows, refused = decode_rows([taken], LIMITS)
         if refused:
             raise refused[0]
