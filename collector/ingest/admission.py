@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from collector.ingest.limits import Limits
-from collector.ingest.packed import parse_packed
+from collector.ingest.packed import check_definitions, parse_packed
 from collector.ingest.places import decode_places
 from collector.ingest.refusal import Refused, malformed
 from collector.ingest.varint import BadVarint, decode_varints, signed
@@ -71,6 +71,8 @@ def admit(
         raise malformed("covered_ns, cpu_count or period_ns is out of range.")
     start_s = _start_s(window.start_unix_ns, limits, now_s)
     key = WindowKey(request.agent_id, request.run_id, request.sequence)
+    definitions = b"".join(request.definitions)
+    check_definitions(definitions)
     columns = _columns(window, limits, key.sender, numbers or WireNumbers())
     return Window(
         key=key,
@@ -84,7 +86,7 @@ def admit(
         cost=_cost(window.cost),
         columns=columns,
         rows=_row_count(columns, limits),
-        definitions=b"".join(request.definitions),
+        definitions=definitions,
         places=decode_places(b"".join(window.places), columns, limits),
     )
 

@@ -66,9 +66,13 @@ def parse_packed(data: bytes) -> Any:
     return request
 
 
-def parse_definitions(data: bytes) -> Any:
-    """The definitions that `data` encodes, likewise; raises as `parse_packed`."""
+def check_definitions(data: bytes) -> None:
+    """Refuse definitions of so many parts that parsing them would take too much memory."""
     check_parts(data, _DEFINITIONS_SHAPE)
+
+
+def parse_definitions(data: bytes) -> Any:
+    """The definitions that `data` encodes, likewise, once they were checked; raises DecodeError."""
     found = _PackedDefinitions.FromString(data)
     if not _whole(found, found.frames, found.stacks, found.series):
         found = _PackedDefinitions.FromString(ingest_pb2.Definitions.FromString(data).SerializeToString())
