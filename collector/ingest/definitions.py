@@ -3,14 +3,14 @@
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fleetprof.frames import Frame
 
 _CONTROL = dict.fromkeys((*range(32), 127), "�")
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(NamedTuple):
     """A stack's frame ids as packed little-endian uint64s."""
 
     frames: bytes

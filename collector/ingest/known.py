@@ -89,8 +89,9 @@ class KnownDefinitions:
         """
         with self._lock:
             found = self._series.get_all(ids)
-        if not (unknown := _unknown(ids, found)):
+        if all(found):
             return found
+        unknown = _unknown(ids, found)
         loaded = load_series(self._store, unknown, around_s)
         with self._lock:
             for number, series in loaded.items():
@@ -102,8 +103,9 @@ class KnownDefinitions:
         with self._lock:
             self._stacks.put(0, EMPTY_STACK)
             found = self._stacks.get_all(ids)
-        if not (unknown := _unknown(ids, found)):
+        if all(found):
             return found
+        unknown = _unknown(ids, found)
         loaded = load_stacks(self._store, services, unknown)
         with self._lock:
             for number, stack in loaded.items():

@@ -1,6 +1,6 @@
 """A bounded mapping that keeps what was used recently."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -12,7 +12,7 @@ class Recent(Generic[K, V]):
 
     Holds at most `capacity` of weight (`weigh` of each value; 1 each without), and at least what was used
     within the last half of it. Cheaper than ordering every hit: a lookup is one dict access. Values are never
-    None. Not thread-safe.
+    false, as None or an empty tuple would be. Not thread-safe.
     """
 
     def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda value: 1) -> None:
@@ -32,10 +32,12 @@ class Recent(Generic[K, V]):
             self.put(key, found)
         return found
 
-    def get_all(self, keys: Iterable[K]) -> list[V | None]:
+    def get_all(self, keys: Collection[K]) -> list[V | None]:
         """The value of each key, or None."""
-        young, get = self._young.get, self.get
-        return [found if (found := young(key)) is not None else get(key) for key in keys]
+        found = list(map(self._young.get, keys))
+        if all(found):
+            return found
+        return [known or self.get(key) for key, known in zip(keys, found, strict=True)]
 
     def put(self, key: K, value: V) -> None:
         """Keep `value`, in place of an earlier one."""

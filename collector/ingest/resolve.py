@@ -1,6 +1,7 @@
 """Gives every reference of a batch's windows a meaning, or turns the window away."""
 
 from collections.abc import Mapping
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from collector.ingest.refusal import Refused, malformed
 from collector.ingest.rows import Rows, decode_rows
 from collector.ingest.window import I64, Window
 from collector.ingest.wire_numbers import NumbersLost
+
+T = TypeVar("T", Series, Stack)
 
 Why = Missing | Refused | NumbersLost
 """What keeps a window from being stored as it is."""
@@ -49,9 +52,8 @@ def _resolve(
     found_series = known.find_series(series.ids.tolist(), windows[0].start_s)
     services = {each.label("service") for each in found_series if each}
     found_stacks = known.find_stacks(stacks.ids.tolist(), sorted(services))
-    all_series = [each for each in found_series if each is not None]
-    all_stacks = [each for each in found_stacks if each is not None]
-    if len(all_series) < len(found_series) or len(all_stacks) < len(found_stacks):
+    all_series, all_stacks = _whole(found_series), _whole(found_stacks)
+    if all_series is None or all_stacks is None:
         return None, _missing(rows, (series, found_series), (stacks, found_stacks))
     if strangers := _of_other_hosts(windows, rows, series, all_series):
         return None, strangers
@@ -67,6 +69,11 @@ def _resolve(
         all_stacks=all_stacks,
     )
     return batch, {}
+
+
+def _whole(found: list[T | None]) -> list[T] | None:
+    """What was found, None unless all of it was."""
+    return cast("list[T]", found) if all(found) else None
 
 
 def _missing(
