@@ -15,13 +15,14 @@ import numpy as np
 from collector.ingest.window import I64, U64, Sender
 from fleetprof.wire_numbers import MOST_NUMBERS, number_check
 
-LIMIT_BYTES = 64 << 20
-"""Memory for the numbers of all agents' stacks, and of their frames: 2,000 of 4,000 each. Others send ids."""
+LIMIT_BYTES = 160 << 20
+"""Memory for the numbers of all agents' stacks, and for those of their frames: 2,000 agents of 10,000 each, as busy
+hosts have after an hour. Others send ids."""
 IDLE_S = 600.0
 """An agent that was silent for so long makes room for others."""
 
-_LEAST = 256
-"""Ids that an agent's table has room for at first."""
+_STEP = 256
+"""Room is made for a multiple of so many ids, and for an eighth more than are needed."""
 
 
 class NumbersLost(Exception):
@@ -102,7 +103,7 @@ class WireNumbers:
 
     def _grow(self, run: _Run, least: int) -> bool:
         """Make room for `least` numbers or more; false where memory does not allow it."""
-        size = max(_LEAST, 1 << max(least - 1, 0).bit_length())
+        size = -(-(least + least // 8) // _STEP) * _STEP
         more = (size - len(run.ids)) * 8
         while self._held + more > self._limit and self._runs:
             longest_ago = next(iter(self._runs))
