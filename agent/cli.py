@@ -73,6 +73,7 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
     from agent.push import Sender
     from agent.reporting import Reporting
     from agent.token import Token
+    from fleetprof.garbage import search_rarely
 
     config = loaded.config
     log_output.set_up(config.log_level)
@@ -94,6 +95,7 @@ def _run(options: argparse.Namespace, loaded: Loaded[AgentConfig]) -> int:
             parts.cpu_count, config.frequency_hz, parts.backend.name, sender.host, config.collector,
             " over TLS" if config.tls().on else "",
         )  # fmt: skip
+        search_rarely()
         pipeline.run()
     lost = reporting.close(FLUSH_S)
     if reporting.on_disk:

@@ -110,7 +110,7 @@ TABLE = (
         choices=("auto", "off"),
     ),
     Setting(
-        "debug_files_rate", BYTES, "256 KiB", "Most bytes of debug files sent a second.",
+        "debug_files_rate", BYTES, "64 KiB", "Most bytes of debug files sent a second.",
         minimum=16 << 10, maximum=1 << 30,
     ),
     Setting(

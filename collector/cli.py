@@ -18,7 +18,6 @@ from collector.certificates import AGENT, CA, DEFAULT_DAYS, SERVER, write_certif
 from collector.collector import Collector
 from collector.config import DEFAULT_FILE, TABLE, CollectorConfig
 from collector.debuginfo.commands import add_debuginfo_options, run_debuginfo
-from collector.garbage import search_rarely
 from collector.ingest.journal import JOURNAL, Journal
 from collector.ingest.left_journal import set_aside
 from collector.ingest.writer import finish
@@ -32,6 +31,7 @@ from collector.store.open import open_store, shown
 from collector.tokens.commands import add_token_options, run_token
 from fleetprof import __version__
 from fleetprof.errors import FleetprofError, UnavailableError
+from fleetprof.garbage import search_rarely
 from fleetprof.settings import PRINT_FLAG, Loaded, add_flags, load_settings
 
 log = logging.getLogger("fleetprof.collector")

@@ -20,6 +20,9 @@ from fleetprof.v1 import debuginfo_pb2, debuginfo_pb2_grpc
 log = logging.getLogger("fleetprof.debug_files")
 
 PART_BYTES = 256 << 10
+MOST_PART_S = 4
+"""A call wakes a dozen threads of gRPC here and there, however little it carries: parts are as large as what may be
+sent in this time, but not larger than PART_BYTES."""
 PART_S = 60.0
 """For an answer; ..."""
 LAST_PART_S = 900.0
@@ -70,7 +73,7 @@ class Upload:
         """Send the file that the collector asked for; raises Changed, Refused."""
         digest = blake2b(digest_size=DIGEST_BYTES)
         left = candidate.sent_size
-        for offset, data in candidate.read(min(PART_BYTES, self._rate)):
+        for offset, data in candidate.read(min(PART_BYTES, MOST_PART_S * self._rate)):
             left -= len(data)
             digest.update(offset.to_bytes(8, "little") + data)
             part = debuginfo_pb2.SendDebugInfoPartRequest(
