@@ -9,8 +9,9 @@ from collector.ingest.refusal import Later
 IN_FLIGHT_BYTES = 512 << 20
 """Memory that all requests in work may take."""
 
-_COLUMNS, _DEFINITIONS = 5, 15
-"""How many times their bytes on the wire columns take when decoded, and definitions as Python objects."""
+_COLUMNS, _DEFINITIONS = 5, 1
+"""How many times their bytes on the wire columns take when decoded. Definitions wait encoded, and are decoded some at a
+time (known.py): they take their own size."""
 _PAUSE_MS = 2000
 
 
@@ -33,7 +34,7 @@ class InFlight:
         Raises Later when there is none; one request always fits. The pause differs from sender to sender, so
         that those who were sent away together do not come back together.
         """
-        size = _COLUMNS * request_bytes + _DEFINITIONS * definition_bytes
+        size = _COLUMNS * (request_bytes - definition_bytes) + _DEFINITIONS * definition_bytes
         with self._lock:
             if self._held and self._held + size > self._limit:
                 raise Later(
