@@ -128,9 +128,13 @@ def encode_definitions(
     message = ingest_pb2.Definitions()
     numbered = _number_frames(message, frames_of(window, stacks), numbering) if numbering else []
     writer = DefinitionWriter(message, [window.frames[frame] for frame in numbered])
+    places = {frame: place for place, frame in enumerate(numbered)}
     for number, frame_ids in zip(window.stack_ids, window.stacks, strict=True):
         if number in stacks and number:
-            writer.stack([window.frames[frame] for frame in frame_ids])
+            for frame in frame_ids:
+                if frame not in places:
+                    places[frame] = writer.frame(window.frames[frame])
+            writer.stack_of([places[frame] for frame in frame_ids])
     for number, labels in zip(window.series_ids, window.series, strict=True):
         if number in series:
             writer.series(labels)

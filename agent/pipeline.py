@@ -195,7 +195,7 @@ class Pipeline:
             rows=with_idle(summed, len(series.ids), idle_ns),
             stack_ids=stacks.ids,
             stacks=stacks.frame_ids,
-            frames={frame: frames[frame] for ids in stacks.frame_ids for frame in ids},
+            frames={frame: frames[frame] for frame in set[int]().union(*stacks.frame_ids)},
             series_ids=[*series.ids, series_id(self._parts.host_labels)],
             series=[*series.labels, self._parts.host_labels],
             losses=self._take_losses(),

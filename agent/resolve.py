@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from agent.cpython.merge import without_calls
-from agent.cpython.words import WORDS
+from agent.cpython.merge import is_call, without_calls
+from agent.cpython.words import are_words
 from agent.known_stacks import KEPT_TURNS, FrameIds, Recent, Space
 from agent.process import Process
 from agent.samples import U64, Captures, Stacks, UserEnd
@@ -81,6 +81,8 @@ class Resolver:
         """Frame by id, of everything resolved and not yet forgotten."""
         self._python: set[int] = set()
         """Those of them that are Python's."""
+        self._calls: set[int] = set()
+        """Those that only call."""
 
     def resolve(self, captures: Captures, owners: list[Process | None]) -> list[FrameIds]:
         """The frame ids, leaf first, of each row's kernel stack followed by its user stack.
@@ -88,10 +90,12 @@ class Resolver:
         `owners`: the process image behind each row. A row without any stack becomes "(unsampled)". Rows with
         the same addresses of the same owner get the same tuple: most of a window's rows repeat others.
         """
-        user, kernel = _slices(captures.user), _slices(captures.kernel)
+        is_cpu = captures.type == ProfileType.CPU
+        user = _slices(_looked_up(captures.user, np.ones(len(captures), np.bool_)))
+        kernel = _slices(_looked_up(captures.kernel, is_cpu))
         self._learn_user(user, owners)
-        self._learn_kernel(kernel, captures.type == ProfileType.CPU)
-        exact = (captures.type == ProfileType.CPU).tolist()
+        self._learn_kernel(kernel, is_cpu)
+        exact = is_cpu.tolist()
         ends = captures.user_end.tolist()
         made: dict[tuple[int, bytes, bytes, bool, int], FrameIds] = {}
         stacks = []
@@ -131,6 +135,7 @@ class Resolver:
             self._spaces.clear()
             self.frames.clear()
             self._python.clear()
+            self._calls.clear()
             self._kernel_exact, self._kernel_waits = Space(), Space()
         self._window += 1
         if self._window % KEPT_TURNS == 0:
@@ -143,6 +148,8 @@ class Resolver:
         self.frames[number] = frame
         if frame.kind is _PYTHON:
             self._python.add(number)
+        elif is_call(frame):
+            self._calls.add(number)
         return number
 
     def _open(self, process: Process) -> Space:
@@ -162,7 +169,7 @@ class Resolver:
                 continue
             space = opened.get(id(owner)) or opened.setdefault(id(owner), self._open(owner))
             if slices[row] not in space.by_stack:
-                wanted.setdefault(id(owner), set()).update(_lookup_addrs(slices[row], True))
+                wanted.setdefault(id(owner), set()).update(_addrs(slices[row]))
         for key, addrs in wanted.items():
             space = opened[key]
             if new := sorted(addrs - space.by_addr.keys()):
@@ -171,13 +178,13 @@ class Resolver:
                 self._remember(space, ordered, self._symbols.user_frames(space.owner, ordered))
 
     def _learn_kernel(self, slices: list[bytes], exact: npt.NDArray[np.bool_]) -> None:
-        for space, rows, leaf_exact in (
-            (self._kernel_exact, np.flatnonzero(exact), True),
-            (self._kernel_waits, np.flatnonzero(~exact), False),
+        for space, rows in (
+            (self._kernel_exact, np.flatnonzero(exact)),
+            (self._kernel_waits, np.flatnonzero(~exact)),
         ):
             space.forget_passing()
             unknown = {part for part in {slices[row] for row in rows.tolist()} if part not in space.by_stack}
-            addrs = {addr for part in unknown for addr in _lookup_addrs(part, leaf_exact)}
+            addrs = {addr for part in unknown for addr in _addrs(part)}
             if new := sorted(addrs - space.by_addr.keys()):
                 ordered = np.array(new, np.uint64)
                 self._remember(space, ordered, self._symbols.kernel_frames(ordered))
@@ -190,7 +197,7 @@ class Resolver:
             return ()
         if owner is None:
             return (self._define(PROCESS_GONE),)
-        return self._stack_of(self._spaces[id(owner)], part, True)
+        return self._stack_of(self._spaces[id(owner)], part)
 
     def _mark_cut(self, ids: FrameIds) -> FrameIds:
         return ids if self.frames[ids[-1]].function in OUTERMOST else (*ids, self._define(TRUNCATED))
@@ -198,15 +205,15 @@ class Resolver:
     def _kernel_ids(self, part: bytes, exact: bool) -> FrameIds:
         if not part:
             return ()
-        return self._stack_of(self._kernel_exact if exact else self._kernel_waits, part, exact)
+        return self._stack_of(self._kernel_exact if exact else self._kernel_waits, part)
 
-    def _stack_of(self, space: Space, part: bytes, leaf_exact: bool) -> FrameIds:
+    def _stack_of(self, space: Space, part: bytes) -> FrameIds:
         ids = space.by_stack.get(part)
         if ids is None:
-            addrs = _lookup_addrs(part, leaf_exact)
+            addrs = _addrs(part)
             ids = tuple([space.by_addr[addr] for addr in addrs])
             if not self._python.isdisjoint(ids):
-                ids = without_calls(ids, self.frames.__getitem__)
+                ids = without_calls(ids, self._python, self._calls)
             space.remember_stack(part, addrs, ids)
         return ids
 
@@ -219,14 +226,20 @@ its first address outside of the process's memory on, nothing it says is believe
 _PYTHON = FrameKind.PYTHON  # an enumeration's attribute takes long to find
 
 
-def _lookup_addrs(part: bytes, leaf_exact: bool) -> list[int]:
-    """The addresses to look up for a raw stack: return addresses moved back by one, once, here.
+def _looked_up(stacks: Stacks, leaf_exact: npt.NDArray[np.bool_]) -> Stacks:
+    """Stacks of the addresses to look up: return addresses moved back by one, once, here, for all rows together.
 
-    Python frames among them are no addresses, and stay.
+    Python frames among them are no addresses, and stay; so do the leaves of rows where these are exact.
     """
+    back = (stacks.addrs != 0) & ~are_words(stacks.addrs)
+    begins = stacks.starts[:-1][leaf_exact & (np.diff(stacks.starts) > 0)]
+    back[begins] = False
+    return Stacks(stacks.addrs - back.astype(np.uint64), stacks.starts)
+
+
+def _addrs(part: bytes) -> list[int]:
     addrs: list[int] = memoryview(part).cast("Q").tolist()
-    first = 1 if leaf_exact else 0
-    return addrs[:first] + [addr - 1 if addr and addr not in WORDS else addr for addr in addrs[first:]]
+    return addrs
 
 
 def _slices(stacks: Stacks) -> list[bytes]:

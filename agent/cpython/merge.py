@@ -4,7 +4,7 @@ The loop itself was replaced in the kernel. All other native frames are kept: wh
 interpreter do, as a sort or a lookup, and C extensions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from functools import lru_cache
 
 from fleetprof.frames import Frame, FrameKind
@@ -48,24 +48,27 @@ CALL = Frame(FrameKind.NATIVE, "_PyEval_EvalFrameDefault", "")
 _SUFFIXES = (".part.0", ".constprop.0", ".isra.0", ".cold", ".lto_priv.0")
 
 
-def without_calls(ids: Sequence[int], frame_of: Callable[[int], Frame]) -> tuple[int, ...]:
+def without_calls(ids: Sequence[int], python: Container[int], calls: Container[int]) -> tuple[int, ...]:
     """A stack, leaf first, without the frames beside a Python function that only call it, or for it.
 
-    The leaf stays: it is where the time goes.
+    `python` and `calls` are the ids of frames of Python functions, and of those that `is_call`. The leaf stays: it
+    is where the time goes.
     """
-    frames = [frame_of(number) for number in ids]
-    python, left_out = FrameKind.PYTHON, set[int]()
-    for places in (range(len(frames)), range(len(frames) - 1, 0, -1)):
+    left_out = set[int]()
+    for places in (range(len(ids)), range(len(ids) - 1, 0, -1)):
         beside = False
         for at in places:
-            is_python = frames[at].kind is python
-            beside = is_python or (beside and _is_call(frames[at]))
-            if beside and not is_python:
-                left_out.add(at)
-    return tuple(number for at, number in enumerate(ids) if at not in left_out)
+            if ids[at] in python:
+                beside = True
+            elif beside:
+                beside = ids[at] in calls
+                if beside:
+                    left_out.add(at)
+    return tuple([number for at, number in enumerate(ids) if at not in left_out])
 
 
-def _is_call(frame: Frame) -> bool:
+def is_call(frame: Frame) -> bool:
+    """Whether a frame's function does nothing but call."""
     return frame.kind is FrameKind.NATIVE and _only_calls(frame.function)
 
 

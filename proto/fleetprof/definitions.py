@@ -24,7 +24,10 @@ class DefinitionWriter:
 
     def stack(self, frames: Iterable[Frame]) -> None:
         """Add a stack, leaf first."""
-        places = [self._frame(frame) for frame in frames]
+        self.stack_of([self.frame(frame) for frame in frames])
+
+    def stack_of(self, places: list[int]) -> None:
+        """As `stack`, of the places of its frames: who has numbers for frames need not look them up by content."""
         self._depth.append(len(places))
         self._places.extend(places)
 
@@ -41,7 +44,8 @@ class DefinitionWriter:
             self._message.strings.append(text)
         return index
 
-    def _frame(self, frame: Frame) -> int:
+    def frame(self, frame: Frame) -> int:
+        """The place of a frame, which is named now if it was not before."""
         index = self._frames.get(frame)
         if index is None:
             index = self._frames[frame] = len(self._frames)

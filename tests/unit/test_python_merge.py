@@ -14,7 +14,7 @@ from agent.cpython import python_frames
 from agent.cpython.find import Interpreter, Symbol
 from agent.cpython.kernel_python import NAME
 from agent.cpython.layout import known_layout
-from agent.cpython.merge import without_calls
+from agent.cpython.merge import is_call, without_calls
 from agent.cpython.python_frames import UNKNOWN, PythonFrames, _Followed
 from agent.cpython.symbols import PythonSymbols
 from agent.cpython.words import are_words, is_word, without_words
@@ -39,7 +39,9 @@ def python(name: str) -> Frame:
 
 
 def merged(*frames: Frame) -> list[str]:
-    return [frames[at].function for at in without_calls(range(len(frames)), frames.__getitem__)]
+    python = {at for at, frame in enumerate(frames) if frame.kind is FrameKind.PYTHON}
+    calls = {at for at, frame in enumerate(frames) if is_call(frame)}
+    return [frames[at].function for at in without_calls(range(len(frames)), python, calls)]
 
 
 def test_frames_that_only_call_are_left_out_beside_a_python_function() -> None:
