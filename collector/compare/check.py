@@ -1,10 +1,15 @@
 """What cannot be compared, told in plain words."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from collector.query.asking import Asking
 from collector.query.explain import explain_empty
 from collector.query.model import Query, TimeRange
 from collector.query.selector import format_selector
 from collector.query.sources import Binds, series_sql
+from collector.query.together import Owned
 from fleetprof.errors import InputError
 
 
@@ -22,8 +27,12 @@ def check_comparable(a: Query, b: Query) -> None:
         )
 
 
-def check_disjoint(asking: Asking, a: Query, b: Query) -> None:
-    """Raises InputError when a sample can belong to both: then they are not two measurements."""
+def check_disjoint(asking: Asking, sides: tuple[Query, Query], owned: Sequence[Owned]) -> None:
+    """Raises InputError when a sample can belong to both: then they are not two measurements.
+
+    `owned`: the series of each side.
+    """
+    a, b = sides
     shared_s = min(a.range.end_s, b.range.end_s) - max(a.range.start_s, b.range.start_s)
     if shared_s <= 0:
         return
@@ -32,6 +41,8 @@ def check_disjoint(asking: Asking, a: Query, b: Query) -> None:
             f"The ranges of A and B overlap by {shared_s} s, and both select {format_selector(a.matchers)}.",
             "Choose ranges that do not overlap, or selections that differ in a label.",
         )
+    if not np.isin(owned[0].ids, owned[1].ids).any():
+        return
     binds = Binds()
     # One statement names series of both; matchers of different labels can hold for the same series.
     both = (*a.matchers, *b.matchers)

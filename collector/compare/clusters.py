@@ -4,22 +4,18 @@ Hosts are the clusters where both sides have enough of them: what differs betwee
 change is more than chance, however many samples each has. With fewer, slices of time within the hosts are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from collector.compare.part import Part, with_host
+from collector.compare.activity import bounds_by
+from collector.compare.part import Part
 from collector.compare.units import Clusters
 from collector.query.asking import Asking
-from collector.query.model import Query
-from collector.query.sources import (
-    VOUCHED,
-    Binds,
-    Segment,
-    hosts_condition,
-    segment_condition,
-)
+from collector.query.sources import VOUCHED, Binds, Segment, rows_time
+from collector.query.together import Owned, any_hosts_condition, of_hosts, rows_where, together
 from fleetprof.profile_types import WINDOW_NS
 
 I64 = npt.NDArray[np.int64]
@@ -64,6 +60,8 @@ class Layout:
 
     def keys(self, presence: dict[str, Presence]) -> dict[tuple[str, int], float]:
         """(host, slice) → seconds for which the host reported, over the time it ran the selection."""
+        if not self.slice_s:
+            return {(host, 0): float(len(there.windows) * WINDOW_S) for host, there in presence.items()}
         found: dict[tuple[str, int], float] = {}
         for host, there in presence.items():
             buckets, counts = np.unique(self.bucket(there.windows), return_counts=True)
@@ -72,46 +70,56 @@ class Layout:
         return found
 
 
-def load_presence(asking: Asking, part: Part) -> dict[str, Presence]:
-    """The hosts with samples in what is read of a selection, and when."""
-    if part.activity is None:
-        lives = _load_lives(asking, part.query)
-    else:
-        lives = {host: (active.first_s, active.last_s) for host, active in sorted(part.activity.items())}
-    windows = _load_windows(asking, part)
-    presence = {}
-    for host, (first, last) in lives.items():
-        reported = windows.get(host, np.zeros(0, np.int64))
-        reported = reported[(reported >= first) & (reported <= last)]
-        if not len(reported):  # values without windows (imported profiles): take the time to be covered
-            reported = part.inside(np.arange(first, last + 1, WINDOW_S, dtype=np.int64))
-        presence[host] = Presence(first, last, reported)
-    return presence
+def load_presence(asking: Asking, parts: Sequence[Part], owned: Sequence[Owned]) -> list[dict[str, Presence]]:
+    """The hosts with samples in what is read of each selection, and when; `owned`: the selections' series."""
+    found: dict[int, dict[str, Presence]] = {}
+    for places in together([part.query for part in parts]):
+        some = [parts[place] for place in places]
+        lives = _load_lives(asking, some, [owned[place] for place in places])
+        windows = _load_windows(asking, some)
+        for place, part, life in zip(places, some, lives, strict=True):
+            found[place] = {host: _presence(part, windows.get(host), life[host]) for host in sorted(life)}
+    return [found[place] for place in range(len(parts))]
 
 
-def _load_lives(asking: Asking, query: Query) -> dict[str, tuple[int, int]]:
-    """Host → start of its first and of its last window with samples of `query`."""
+def _presence(part: Part, windows: I64 | None, life: tuple[int, int]) -> Presence:
+    first, last = life
+    reported = np.zeros(0, np.int64) if windows is None else windows
+    reported = reported[(reported >= first) & (reported <= last)]
+    if not len(reported):  # values without windows (imported profiles): take the time to be covered
+        reported = part.inside(np.arange(first, last + 1, WINDOW_S, dtype=np.int64))
+    return Presence(first, last, reported)
+
+
+def _load_lives(asking: Asking, parts: list[Part], owned: list[Owned]) -> list[dict[str, tuple[int, int]]]:
+    """For each part: host → start of its first and of its last window with samples."""
+    if known := [part.activity for part in parts if part.activity is not None]:
+        return [{host: (each.first_s, each.last_s) for host, each in hosts.items()} for hosts in known]
+    queries = [part.query for part in parts]
     binds = Binds()
-    condition = segment_condition(query, Segment("samples", query.range), binds)
-    source = (
-        "(SELECT series, toUInt32(min(ts)) AS first, toUInt32(max(ts)) AS last "
-        f"FROM samples WHERE {condition} GROUP BY series)"
-    )
-    found = asking.ask(
-        f"SELECT on_host, min(first) AS first_s, max(last) AS last_s {with_host(source, query, binds)} "
-        "GROUP BY on_host ORDER BY on_host",
+    where = rows_where(queries, Segment("samples", queries[0].range), binds)
+    rows = asking.ask(
+        "SELECT series, toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s "
+        f"FROM samples {where} GROUP BY series",
         binds,
     )
-    lives = zip(found["first_s"].tolist(), found["last_s"].tolist(), strict=True)
-    return {str(host): life for host, life in zip(found["on_host"], lives, strict=True)}
+    lives = []
+    for each in owned:
+        mine, host = of_hosts(rows["series"], each)
+        first, last = bounds_by(host, rows["first_s"][mine], rows["last_s"][mine], len(each.hosts))
+        there = np.unique(host).tolist()
+        lives.append({each.hosts[place]: (int(first[place]), int(last[place])) for place in there})
+    return lives
 
 
-def _load_windows(asking: Asking, part: Part) -> dict[str, I64]:
-    """Host → starts of the windows that it reported, ascending, each once."""
+def _load_windows(asking: Asking, parts: list[Part]) -> dict[str, I64]:
+    """Host → starts of the windows that it reported in what is read, ascending, each once."""
+    queries = [part.query for part in parts]
     binds = Binds()
+    when = rows_time("windows", parts[0].runs, binds)
     found = asking.ask(
         "SELECT host, groupUniqArray(toUInt32(ts)) AS starts FROM windows "
-        f"WHERE {part.inside_sql(binds)} AND {VOUCHED} AND {hosts_condition(part.query, binds)} "
+        f"WHERE {when} AND {VOUCHED} AND {any_hosts_condition(queries, binds)} "
         "GROUP BY host",
         binds,
     )

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from collector.compare import words
+from collector.compare.activity import load_active
 from collector.compare.check import check_comparable, check_disjoint, check_filled
 from collector.compare.clusters import Presence, choose_layout, is_concurrent, knows, load_presence
+from collector.compare.covered import load_completeness, load_reports_of
 from collector.compare.decide import (
     detectable,
     estimate_design,
@@ -30,11 +32,10 @@ from collector.compare.part import choose_parts
 from collector.compare.smallest_effect import SmallestEffect
 from collector.compare.units import UNITS, Unit
 from collector.query.asking import Asking
-from collector.query.completeness import load_coverage
-from collector.query.definitions import FrameNames
-from collector.query.model import Query
+from collector.query.frame_names import FrameNames
+from collector.query.model import Completeness, Query
 from collector.query.querier import Querier
-from collector.query.summary import load_total
+from collector.query.together import load_owned
 from collector.store.interface import Store
 from fleetprof.errors import InputError
 from fleetprof.frames import Frame
@@ -63,18 +64,26 @@ def compare(
         raise InputError(f'Unknown unit "{unit}".', f"Known: {', '.join(UNITS)}.")
     check_comparable(a, b)
     asking, names = _opened(source)
-    parts, read = choose_parts(asking, [a, b, before] if before else [a, b])
-    presence = [load_presence(asking, part) for part in parts[:2]]
+    queries = [a, b, before] if before else [a, b]
+    owned = [load_owned(asking, query) for query in queries]
+    active = load_active(asking, queries, owned)
+    reports = load_reports_of(asking, queries, owned)
+    parts, read = choose_parts(queries, active, [each.sent for each in reports])
+    presence = load_presence(asking, parts[:2], owned[:2])
     for side, query, there in zip("AB", (a, b), presence, strict=True):
         check_filled(asking, side, query, len(there))
-    check_disjoint(asking, a, b)
+    check_disjoint(asking, (a, b), owned)
     layout = choose_layout(*presence)
     if before and not layout.slice_s:
-        history = load_presence(asking, parts[2])
+        (history,) = load_presence(asking, parts[2:], owned[2:])
         if all(knows(history, there) for there in presence):
             presence.append(history)
-    evidence, frames = gather(asking, names, parts[: len(presence)], presence, layout)
-    arms = (_arm(asking, a, evidence.a, presence[0], read), _arm(asking, b, evidence.b, presence[1], read))
+    evidence, frames = gather(asking, names, parts[: len(presence)], owned[: len(presence)], presence, layout)
+    coverages = load_completeness(asking, reports[:2], owned[:2])
+    totals = [each.total if read else None for each in active[:2]]
+    sides = zip(queries, (evidence.a, evidence.b), presence, coverages, totals, strict=False)
+    arm_a, arm_b = (_arm(*each) for each in sides)
+    arms = (arm_a, arm_b)
     design = Design(evidence, unit, layout, is_concurrent(*presence[:2]))
     return conclude(design, frames, arms, effect or SmallestEffect(), q, read)
 
@@ -135,10 +144,16 @@ def _opened(source: Querier | Store) -> tuple[Asking, FrameNames]:
     return asking, FrameNames(asking)
 
 
-def _arm(asking: Asking, query: Query, side: Side, presence: dict[str, Presence], read: str) -> Arm:
-    """A side; where a part of its samples was read, with the totals of all and the part's average of a host."""
+def _arm(
+    query: Query,
+    side: Side,
+    presence: dict[str, Presence],
+    completeness: Completeness,
+    totals: tuple[int, int] | None,
+) -> Arm:
+    """A side; where a part of its samples was read, with the `totals` of all and the part's average of a host."""
     value, captures = int(side.values.sum()), int(side.captures.sum())
-    total, all_captures = load_total(asking, query) if read else (value, captures)
+    total, all_captures = totals or (value, captures)
     return Arm(
         query=query,
         hosts=len(presence),
@@ -146,7 +161,7 @@ def _arm(asking: Asking, query: Query, side: Side, presence: dict[str, Presence]
         total_ns=total,
         captures=all_captures,
         host_seconds=float(side.seconds.sum()) * (total / value if value else 1.0),
-        completeness=load_coverage(asking, query).completeness,
+        completeness=completeness,
     )
 
 

@@ -14,6 +14,12 @@ Sparse = Any
 """A scipy.sparse.csr_array of float64."""
 
 
+def columns_of(members: Sparse, row: int) -> npt.NDArray[np.integer]:
+    """The columns that a row has; without a matrix of it, which scipy makes in a tenth of a millisecond."""
+    found: npt.NDArray[np.integer] = members.indices[members.indptr[row] : members.indptr[row + 1]]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One arm's sums. Columns are the clusters of both arms together."""

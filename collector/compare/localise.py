@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from collector.compare.evidence import Evidence, Side, Sparse
+from collector.compare.evidence import Evidence, Side, Sparse, columns_of
 
 F8 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def find_causes(evidence: Evidence, candidates: I64, changes: F8, passes: Left) 
     explained: dict[int, int] = {}
     outside: list[tuple[int, I64]] = []
     for row in candidates.tolist():
-        held = evidence.holds[[row], :].indices
+        held = columns_of(evidence.holds, row)
         below, change = deepest[held], changes[held]
         others = below != row
         if not others.any():

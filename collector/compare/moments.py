@@ -3,7 +3,7 @@
 One statement a side groups the samples by stack and cluster; functions are added up here, once a stack.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +13,15 @@ import scipy
 from collector.compare.clusters import Layout, Presence
 from collector.compare.evidence import Evidence, Side, Sparse
 from collector.compare.functions import unify
-from collector.compare.part import Part, with_host
+from collector.compare.part import Part, parts_where
 from collector.query.asking import Asking
-from collector.query.definitions import FrameNames, load_stacks, take_ragged
-from collector.query.model import Query
+from collector.query.definitions import encode_ids, take_ragged
+from collector.query.frame_names import FrameNames
 from collector.query.named import load_named
 from collector.query.profiles import UNDEFINED_STACK
-from collector.query.sources import Binds, series_sql
+from collector.query.sources import Binds
+from collector.query.together import Owned, of_hosts, together
+from collector.store.interface import Columns
 from fleetprof.frames import UNSAMPLED, Frame
 
 F8 = npt.NDArray[np.float64]
@@ -29,57 +31,57 @@ U64 = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Values by cluster and stack; row i belongs to keys[cluster[i]]."""
+    """Values by cluster and stack, which several rows may share; row i belongs to keys[cluster[i]]."""
 
     keys: list[tuple[str, int]]
-    cluster: I64
+    cluster: npt.NDArray[np.int32]
     stack: U64
     value: U64
     captures: U64
 
 
-def load_sums(asking: Asking, part: Part, layout: Layout) -> Sums:
-    """The samples of a selection, or of a part of it, summed by cluster and stack."""
-    binds = Binds()
-    source = (
-        f"(SELECT series, stack, {layout.bucket_sql(binds)}, sum(value) AS v, sum(captures) AS c "
-        f"FROM samples WHERE {part.condition(binds)} GROUP BY series, stack, bucket)"
-    )
-    found = asking.ask(
-        "SELECT on_host, bucket, groupArray(stack) AS stacks, groupArray(value) AS values, "
-        "groupArray(captures) AS counts FROM "
-        "(SELECT on_host, bucket, stack, sum(v) AS value, sum(c) AS captures "
-        f"{with_host(source, part.query, binds)} GROUP BY on_host, bucket, stack) "
-        "GROUP BY on_host, bucket ORDER BY on_host, bucket",
-        binds,
-    )
-    keys = [(str(host), int(bucket)) for host, bucket in zip(found["on_host"], found["bucket"], strict=True)]
-    lengths = [len(stacks) for stacks in found["stacks"]]
-    stack, value, captures = (_joined(found[name]) for name in ("stacks", "values", "counts"))
-    return Sums(keys, np.repeat(np.arange(len(keys)), lengths), stack, value, captures)
+def load_sums(asking: Asking, parts: Sequence[Part], owned: Sequence[Owned], layout: Layout) -> list[Sums]:
+    """The samples of what is read of each selection, summed by cluster and stack; `owned`: their series."""
+    found: dict[int, Sums] = {}
+    for places in together([part.query for part in parts]):
+        some = [parts[place] for place in places]
+        binds = Binds()
+        rows = asking.ask(
+            f"SELECT series, stack, {layout.bucket_sql(binds)}, sum(value) AS v, sum(captures) AS c "
+            f"FROM samples {parts_where(some, binds)} GROUP BY series, stack, bucket",
+            binds,
+        )
+        found.update((place, _sums(rows, owned[place])) for place in places)
+    return [found[place] for place in range(len(parts))]
 
 
-def _joined(parts: npt.NDArray[np.object_]) -> U64:
-    return np.concatenate([np.empty(0, np.uint64), *(np.asarray(part, np.uint64) for part in parts)])
+def _sums(rows: Columns, owned: Owned) -> Sums:
+    mine, host = of_hosts(rows["series"], owned)
+    stack, value, captures, bucket = (rows[name][mine] for name in ("stack", "v", "c", "bucket"))
+    cluster, clusters = encode_ids((host.astype(np.uint64) << np.uint64(33)) | bucket.astype(np.uint64))
+    keys = [(owned.hosts[key >> 33], key & ((1 << 33) - 1)) for key in clusters.tolist()]
+    return Sums(keys, cluster, stack, value, captures)
 
 
 def gather(
     asking: Asking,
     names: FrameNames,
     parts: list[Part],
+    owned: list[Owned],
     presence: list[dict[str, Presence]],
     layout: Layout,
 ) -> tuple[Evidence, list[Frame]]:
     """The evidence of A, B and, where given, of both sides' hosts before; and the functions that it indexes."""
-    sums = [load_sums(asking, part, layout) for part in parts]
+    sums = load_sums(asking, parts, owned, layout)
     seconds = [layout.keys(there) for there in presence]
     clusters = sorted({key for keys in (*seconds, *(each.keys for each in sums)) for key in keys})
-    stacks: U64 = np.unique(np.concatenate([each.stack for each in sums]))
+    stacks: U64 = np.sort(encode_ids(np.concatenate([each.stack for each in sums]))[1])
     sides = [_side(*each, clusters, stacks) for each in zip(sums[:2], seconds, strict=False)]
     # One query tells the history of both: a host that is on both sides has it on both.
     of = [_only(sums[2], seconds[2], keys) for keys in seconds[:2]] if len(sums) > 2 else []
     before = [_side(*each, clusters, stacks) for each in of]
-    frames, frame_index, starts = _load_frames(asking, names, parts, stacks)
+    services = _services(parts, owned)
+    frames, frame_index, starts = _load_frames(names, parts, services, stacks)
     in_a, in_b = (_seen(side, frame_index, starts, len(frames)) for side in sides)
     functions, codes = unify(frames, in_a, in_b)
     index = codes[frame_index]
@@ -114,7 +116,8 @@ def _side(
 ) -> Side:
     place = {key: number for number, key in enumerate(clusters)}
     column = np.array([place[key] for key in sums.keys], np.int64)[sums.cluster]
-    row = np.searchsorted(stacks, sums.stack)
+    codes, distinct = encode_ids(sums.stack)
+    row = np.searchsorted(stacks, distinct)[codes]
     shape = (len(stacks), len(clusters))
     values = scipy.sparse.coo_array((sums.value.astype(np.float64), (row, column)), shape).tocsr()
     covered = np.array([seconds.get(key, 0.0) for key in clusters])
@@ -128,17 +131,25 @@ def _side(
     )
 
 
+def _services(parts: list[Part], owned: list[Owned]) -> list[str]:
+    """Those that have series in what is read."""
+    found: set[str] = set()
+    for part, each in zip(parts, owned, strict=True):
+        hosts = part.activity.keys() if part.activity is not None else None
+        found.update(name for name, its in each.services.items() if hosts is None or hosts & its)
+    return sorted(found)
+
+
 def _load_frames(
-    asking: Asking,
-    names: FrameNames,
-    parts: list[Part],
-    stacks: U64,
+    names: FrameNames, parts: list[Part], services: list[str], stacks: U64
 ) -> tuple[list[Frame], npt.NDArray[np.int32], I64]:
     """(frames, frame_index, starts) of `stacks`; every stack has at least one frame."""
-    services = sorted({name for part in parts for name in _load_services(asking, part.query)})
     binds = Binds()
-    chosen = " UNION ALL ".join(f"SELECT stack FROM samples WHERE {part.condition(binds)}" for part in parts)
-    defined = load_stacks(asking, services, stacks, (chosen, binds))
+    chosen = " UNION ALL ".join(
+        f"SELECT stack FROM samples {parts_where([parts[place] for place in places], binds)}"
+        for places in together([part.query for part in parts])
+    )
+    defined = names.stacks.load(services, stacks, (chosen, binds))
     frames, codes, defined_starts = load_named(names, defined)
     unsampled, undefined = len(frames), len(frames) + 1
     frames += [UNSAMPLED, UNDEFINED_STACK]
@@ -155,12 +166,6 @@ def _load_frames(
     return [frames[code] for code in used.tolist()], index.astype(np.int32), starts
 
 
-def _load_services(asking: Asking, query: Query) -> list[str]:
-    binds = Binds()
-    found = asking.ask(f"SELECT DISTINCT service {series_sql(query.matchers, query.range, binds)}", binds)
-    return [str(name) for name in found["service"]]
-
-
 def _seen(side: Side, frame_index: npt.NDArray[np.int32], starts: I64, frames: int) -> npt.NDArray[np.bool_]:
     """Which frames are in a stack that this side has."""
     there = np.diff(side.values.indptr) > 0
@@ -172,9 +177,11 @@ def _seen(side: Side, frame_index: npt.NDArray[np.int32], starts: I64, frames: i
 def _holds(index: npt.NDArray[np.int32], starts: I64, functions: int) -> Sparse:
     """Function × stack; a function that recurs in a stack counts once."""
     stacks = len(starts) - 1
-    stack_of = np.repeat(np.arange(stacks, dtype=np.int64), np.diff(starts))
-    pairs = np.unique(index.astype(np.int64) * max(stacks, 1) + stack_of)
-    return _incidence(pairs // max(stacks, 1), pairs % max(stacks, 1), functions, stacks)
+    by_stack = scipy.sparse.csr_array((np.ones(len(index)), index, starts), (stacks, functions))
+    found = by_stack.T.tocsr()  # without sorting: stacks ascend already
+    found.sum_duplicates()
+    found.data[:] = 1.0
+    return found
 
 
 def _incidence(

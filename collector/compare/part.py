@@ -7,24 +7,18 @@ are drawn by a hash of their names: the same ones on both sides, before and afte
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from collector.query.asking import Asking
+from collector.compare.activity import Active, Activity
 from collector.query.model import Matcher, Query, TimeRange
-from collector.query.segments import count_rows
 from collector.query.selector import escape_regex
-from collector.query.sources import (
-    HOUR_S,
-    Binds,
-    Segment,
-    segment_condition,
-    series_sql,
-    time_condition,
-)
+from collector.query.sources import HOUR_S, Binds, Segment, rows_time
+from collector.query.together import rows_where
 
 I64 = npt.NDArray[np.int64]
 
@@ -37,15 +31,6 @@ HOSTS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
-    """A host's samples of a selection: how many, and the first and last window of the minutes that have some."""
-
-    captures: int
-    first_s: int
-    last_s: int
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """What is read of a selection: all of it, or `spans` of the range on hosts that `query` names."""
 
@@ -54,14 +39,16 @@ class Part:
     activity: dict[str, Activity] | None = None
     """Host → its samples in the whole range; None where all is read."""
 
-    def condition(self, binds: Binds) -> str:
-        """The WHERE text over table samples."""
-        condition = segment_condition(self.query, Segment("samples", self.query.range), binds)
-        return condition if self.activity is None else f"{condition} AND {self.inside_sql(binds)}"
-
-    def inside_sql(self, binds: Binds) -> str:
-        """`ts` is in what is read of the range."""
-        return f"({' OR '.join(f'({time_condition(span, binds)})' for span in self.spans)})"
+    @property
+    def runs(self) -> list[TimeRange]:
+        """What is read of the range, neighbouring hours together."""
+        runs = [self.spans[0]]
+        for span in self.spans[1:]:
+            if span.start_s == runs[-1].end_s:
+                runs[-1] = TimeRange(runs[-1].start_s, span.end_s)
+            else:
+                runs.append(span)
+        return runs
 
     def inside(self, seconds: I64) -> I64:
         """Those of the times that are."""
@@ -69,12 +56,27 @@ class Part:
         return np.concatenate(found)
 
 
-def choose_parts(asking: Asking, queries: list[Query]) -> tuple[list[Part], str]:
-    """(what to read of each query, a sentence about it; "" where all is read)."""
-    rows = sum(count_rows(asking, query, query.range, MOST_ROWS // len(queries)) for query in queries)
+def parts_where(parts: Sequence[Part], binds: Binds) -> str:
+    """PREWHERE and WHERE over table samples of what is read of any of the parts, whose queries go together."""
+    queries, runs = [part.query for part in parts], parts[0].runs
+    where = rows_where(queries, Segment("samples", TimeRange(runs[0].start_s, runs[-1].end_s)), binds)
+    return where if len(runs) == 1 else f"{where} AND {rows_time('samples', runs, binds)}"
+
+
+def choose_parts(queries: list[Query], active: list[Active], sent: list[int]) -> tuple[list[Part], str]:
+    """(what to read of each query, a sentence about it; "" where all is read).
+
+    `sent`: rows of all services and types that each query's hosts sent in its range. A row of samples stands
+    for one captured sample or more.
+    """
+    enough = MOST_ROWS // len(queries)
+    rows = sum(
+        each.captures if each.captures <= enough else min(each.captures, most)
+        for each, most in zip(active, sent, strict=True)
+    )
     if rows <= MOST_ROWS:
         return [Part(query, (query.range,)) for query in queries], ""
-    activities = [load_activity(asking, query) for query in queries]
+    activities = [each.hosts for each in active]
     captures = sum(host.captures for activity in activities for host in activity.values())
     hosts = _chosen(activities)
     kept = sum(activity[host].captures for activity in activities for host in hosts & activity.keys())
@@ -83,26 +85,6 @@ def choose_parts(asking: Asking, queries: list[Query]) -> tuple[list[Part], str]
         _part(query, activity, hosts, share) for query, activity in zip(queries, activities, strict=True)
     ]
     return parts, _sentence(activities, hosts, parts)
-
-
-def load_activity(asking: Asking, query: Query) -> dict[str, Activity]:
-    """Host → its samples of the query, from the sums by minute."""
-    binds = Binds()
-    condition = segment_condition(query, Segment("series_1m", query.range), binds)
-    source = (
-        "(SELECT series, sum(captures) AS c, toUInt32(min(ts)) AS first, toUInt32(max(ts)) AS last"
-        f" FROM series_1m WHERE {condition} GROUP BY series)"
-    )
-    found = asking.ask(
-        "SELECT on_host, sum(c) AS captures, min(first) AS first_s, max(last) AS last_s"
-        f" {with_host(source, query, binds)} GROUP BY on_host",
-        binds,
-    )
-    rows = zip(*(found[name].tolist() for name in ("captures", "first_s", "last_s")), strict=True)
-    return {
-        str(host): Activity(row[0], row[1], row[2] + 50)
-        for host, row in zip(found["on_host"], rows, strict=True)
-    }
 
 
 def _chosen(activities: list[dict[str, Activity]]) -> set[str]:
@@ -140,10 +122,3 @@ def _sentence(activities: list[dict[str, Activity]], hosts: set[str], parts: lis
     what = [f"{len(hosts)} of {len(every)} hosts"] if len(hosts) < len(every) else []
     what += [f"{read} of {there} hours, spread evenly"] if read < there else []
     return f"Of all samples those of {' and '.join(what)} were read." if what else ""
-
-
-def with_host(source: str, query: Query, binds: Binds) -> str:
-    """FROM clause of a subquery by series with the series' host as `on_host`."""
-    chosen = series_sql(query.matchers, query.range, binds)
-    labels = f"(SELECT series, any(host) AS on_host {chosen} GROUP BY series)"
-    return f"FROM {source} AS x ANY LEFT JOIN {labels} AS y USING series"

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 import numpy as np
 import numpy.typing as npt
 
-from collector.compare.evidence import Evidence
+from collector.compare.evidence import Evidence, columns_of
 from fleetprof.frames import Frame
 
 F8 = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ def match_sources(
 
 def _kin(evidence: Evidence, row: int, changes: F8) -> set[int]:
     """Direct callers of a function in the stacks that end in it and changed most."""
-    ends = evidence.ends_in[[row], :].indices
+    ends = columns_of(evidence.ends_in, row)
     ends = ends[np.argsort(-np.abs(changes[ends]))[:50]]
     starts, lengths = evidence.starts[ends], np.diff(evidence.starts)[ends]
     return set(evidence.frame_index[starts[lengths > 1] + 1].tolist())

@@ -1,6 +1,7 @@
 """How much of what should be there is there."""
 
 import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from collector.query.model import Completeness, Query, TimeRange
 from collector.query.sources import VOUCHED, Binds, hosts_condition, time_condition
 from collector.store.interface import Columns
 from fleetprof.profile_types import WINDOW_NS
+
+I64 = npt.NDArray[np.int64]
 
 WINDOW_S = WINDOW_NS // 1_000_000_000
 IN_FLIGHT_S = 2 * WINDOW_S
@@ -36,55 +39,118 @@ class Coverage:
         return cls(Completeness(0, 0, 0), exact=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What the windows of a query's hosts say, row by row a host."""
+
+    query: Query
+    host: npt.NDArray[np.object_]
+    first_s: I64
+    last_s: I64
+    """Starts of the first and the last window that the host vouches for, from `_SEEN_BEFORE_S` before the range."""
+    received: I64
+    """Starts of such windows inside the range."""
+    exact: npt.NDArray[np.bool_]
+    sent: int
+    """Rows of samples in windows of the range, of all services and types, vouched for or not."""
+
+
 def load_coverage(asking: Asking, query: Query, now_s: float | None = None) -> Coverage:
     """Windows received and expected from the hosts that have series of the query, and their losses.
 
     A host is expected from its first window on until the range's end or now; see the constants above.
     """
-    asked = query.range
-    reach = TimeRange(asked.start_s - _SEEN_BEFORE_S, asked.end_s)
     binds = Binds()
-    inside = f"ts >= toDateTime({binds.add(asked.start_s)})"
-    found = asking.ask(
-        "SELECT host, toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s, "
-        f"countIf({inside}) AS received, minIf(cpu_exact, {inside}) AS exact FROM windows "
-        f"WHERE {time_condition(reach, binds)} AND {VOUCHED} AND {hosts_condition(query, binds)} GROUP BY host",
-        binds,
-    )
-    received = _distinct(asking, query, found)
+    hosts = hosts_condition(query, binds)
+    (reports,) = load_reports(asking, [query], [None], (hosts, binds), sent=False)
+    (losses,) = load_losses(asking, [query], [None], (hosts, binds))
+    return coverage_of(reports, losses, now_s)
+
+
+def coverage_of(reports: Reports, losses: dict[str, int], now_s: float | None = None) -> Coverage:
+    """The coverage that windows and losses add up to."""
     now = time.time() if now_s is None else now_s
-    expected = _expected(
-        asked, found["first_s"].astype(np.int64), found["last_s"].astype(np.int64), int(now) - IN_FLIGHT_S
-    )
+    received = reports.received
+    expected = _expected(reports.query.range, reports.first_s, reports.last_s, int(now) - IN_FLIGHT_S)
     reported = received > 0
     return Coverage(
         Completeness(
             hosts=int(reported.sum()),
             windows_expected=int(np.maximum(expected, received).sum()),
             windows_received=int(received.sum()),
-            losses=_load_losses(asking, query),
+            losses=losses,
         ),
-        exact=bool(reported.any() and found["exact"][reported].all()),
+        exact=bool(reported.any() and reports.exact[reported].all()),
     )
 
 
-def _distinct(asking: Asking, query: Query, found: Columns) -> npt.NDArray[np.int64]:
+Chosen = tuple[str, Binds]
+"""A condition on `host` that holds for all hosts of some queries, and its values."""
+
+
+def load_reports(
+    asking: Asking,
+    queries: Sequence[Query],
+    hosts: Sequence[Collection[str] | None],
+    chosen: Chosen,
+    sent: bool = True,
+) -> list[Reports]:
+    """What windows say of queries of one range; `hosts`: whose each query is (None: all that are `chosen`).
+
+    Without `sent`, that is not looked up, and is 0.
+    """
+    asked, (condition, given) = queries[0].range, chosen
+    reach = TimeRange(asked.start_s - _SEEN_BEFORE_S, asked.end_s)
+    binds = Binds(dict(given.values))
+    inside = f"ts >= toDateTime({binds.add(asked.start_s)})"
+    rows, every = (f"sumIf(rows, {inside})", "1") if sent else ("0", VOUCHED)
+    found = asking.ask(
+        f"SELECT host, {VOUCHED} AS vouched, toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s, "
+        f"countIf({inside}) AS received, minIf(cpu_exact, {inside}) AS exact, {rows} AS sent FROM windows "
+        f"WHERE {time_condition(reach, binds)} AND {every} AND {condition} GROUP BY host, vouched",
+        binds,
+    )
+    known = {name: values[found["vouched"] > 0] for name, values in found.items()}
+    received = _distinct(asking, asked, known, chosen)
+    reports = []
+    for query, names in zip(queries, hosts, strict=True):
+        own = _among(known["host"], names)
+        reports.append(
+            Reports(
+                query,
+                known["host"][own],
+                known["first_s"][own].astype(np.int64),
+                known["last_s"][own].astype(np.int64),
+                received[own],
+                known["exact"][own].astype(np.bool_),
+                int(found["sent"][_among(found["host"], names)].sum()),
+            )
+        )
+    return reports
+
+
+def _among(hosts: npt.NDArray[np.object_], names: Collection[str] | None) -> npt.NDArray[np.bool_]:
+    return np.array([names is None or str(host) in names for host in hosts], np.bool_)
+
+
+def _distinct(asking: Asking, asked: TimeRange, found: Columns, chosen: Chosen) -> I64:
     """How many starts of windows inside the range each host has.
 
     Rows are counted, which takes a quarter of the time, and the starts themselves only of hosts that have more rows
     than starts fit in: two agents of one host, or one that was restarted within a window.
     """
-    received = found["received"].astype(np.int64)
-    first_s = np.maximum(found["first_s"].astype(np.int64), query.range.start_s)
+    received: I64 = found["received"].astype(np.int64)
+    first_s = np.maximum(found["first_s"].astype(np.int64), asked.start_s)
     fit = (found["last_s"].astype(np.int64) - first_s) // WINDOW_S + 1
     twice = np.flatnonzero(received > fit)
     if len(twice):
-        binds = Binds()
+        condition, given = chosen
+        binds = Binds(dict(given.values))
         some = tuple(str(host) for host in found["host"][twice])
-        which = f"host IN {binds.add(some)}" if len(some) <= _MOST_NAMED else hosts_condition(query, binds)
+        which = f"host IN {binds.add(some)}" if len(some) <= _MOST_NAMED else condition
         starts = asking.ask(
             "SELECT host, uniqExact(ts) AS received FROM windows "
-            f"WHERE {time_condition(query.range, binds)} AND {VOUCHED} AND {which} GROUP BY host",
+            f"WHERE {time_condition(asked, binds)} AND {VOUCHED} AND {which} GROUP BY host",
             binds,
         )
         exactly = dict(zip(map(str, starts["host"]), starts["received"].tolist(), strict=True))
@@ -105,14 +171,28 @@ def _expected(
     return expected
 
 
-def _load_losses(asking: Asking, query: Query) -> dict[str, int]:
-    binds = Binds()
+def load_losses(
+    asking: Asking, queries: Sequence[Query], hosts: Sequence[Collection[str] | None], chosen: Chosen
+) -> list[dict[str, int]]:
+    """Reason → lost of the hosts of queries of one range; parameters as for `load_reports`."""
+    condition, given = chosen
+    binds = Binds(dict(given.values))
     found = asking.ask(
-        "SELECT reason, sum(count) AS lost FROM losses "
-        f"WHERE {time_condition(query.range, binds)} AND {hosts_condition(query, binds)} "
-        "GROUP BY reason ORDER BY reason",
+        "SELECT host, reason, sum(count) AS lost FROM losses "
+        f"WHERE {time_condition(queries[0].range, binds)} AND {condition} GROUP BY host, reason ORDER BY reason",
         binds,
     )
-    return {
-        str(reason): int(lost) for reason, lost in zip(found["reason"], found["lost"], strict=True) if lost
-    }
+    rows = [(str(host), str(reason), lost) for host, reason, lost in _rows(found) if lost]
+    return [_summed(names, rows) for names in hosts]
+
+
+def _rows(found: Columns) -> Iterable[tuple[object, object, int]]:
+    return zip(found["host"], found["reason"], found["lost"].tolist(), strict=True)
+
+
+def _summed(names: Collection[str] | None, rows: list[tuple[str, str, int]]) -> dict[str, int]:
+    losses: dict[str, int] = {}
+    for host, reason, lost in rows:
+        if names is None or host in names:
+            losses[reason] = losses.get(reason, 0) + lost
+    return losses

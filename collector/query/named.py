@@ -6,7 +6,8 @@ A stack stays itself (its id, its value); only what it is read as changes, so th
 import numpy as np
 import numpy.typing as npt
 
-from collector.query.definitions import I64, U64, FrameNames, StackFrames, encode_ids, take_ragged
+from collector.query.definitions import I64, U64, StackFrames, encode_ids, take_ragged
+from collector.query.frame_names import FrameNames
 from fleetprof.frames import Frame
 
 I32 = npt.NDArray[np.int32]

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from collector.query.asking import Asking
 from collector.query.completeness import Coverage
-from collector.query.definitions import FrameNames, StackFrames, load_stacks, take_ragged
+from collector.query.definitions import StackFrames, take_ragged
+from collector.query.frame_names import FrameNames
 from collector.query.model import Profile, Query
 from collector.query.named import load_named
 from collector.query.segments import stack_segments
@@ -80,7 +81,7 @@ def load_profile(
     rest = int(sums.value.sum()) - int(kept.value.sum())
     binds = Binds()
     chosen_by = f"SELECT stack FROM {union_sql(query, segments, ('stack',), binds)}"
-    stacks = load_stacks(asking, sums.services, kept.stack, (chosen_by, binds))
+    stacks = names.stacks.load(sums.services, kept.stack, (chosen_by, binds))
     split = split_services and len(sums.services) > 1
     frames, frame_index, starts = _assemble(names, kept, stacks, split)
     values, captures = kept.value, kept.captures

@@ -5,7 +5,7 @@ from typing import Literal
 from collector.query import explain, function_lines, hosts, labels, lines, profiles, summary, tops
 from collector.query.asking import Asking, Limits
 from collector.query.completeness import Coverage, load_coverage
-from collector.query.definitions import FrameNames
+from collector.query.frame_names import FrameNames
 from collector.query.host_model import HostRow
 from collector.query.model import (
     Completeness,
@@ -17,6 +17,7 @@ from collector.query.model import (
     TimeRange,
     TopRow,
 )
+from collector.query.sources import Segment
 from collector.store.interface import Store
 from fleetprof.errors import InputError
 
@@ -48,15 +49,19 @@ class Querier:
         max_stacks: int | None = 100_000,
         split_services: bool = True,
         covered: bool = True,
+        segments: list[Segment] | None = None,
     ) -> Profile:
         """Stacks with their sums.
 
         The `max_stacks` heaviest are kept (None: all), the sum of the rest is one LABEL frame "(other)", so
         the total is exact. Time without a stack is UNSAMPLED, a stack without definition "(undefined stack)".
-        Without `covered`, completeness is not looked up.
+        Without `covered`, completeness is not looked up. `segments`: which tables answer, where that is known
+        (collector/query/segments.py).
         """
         coverage = load_coverage(self._asking, query) if covered else Coverage.unknown()
-        return profiles.load_profile(self._asking, self._names, query, coverage, max_stacks, split_services)
+        return profiles.load_profile(
+            self._asking, self._names, query, coverage, max_stacks, split_services, segments
+        )
 
     def top(
         self, query: Query, limit: int = 100, sort: Literal["self", "total"] = "self"

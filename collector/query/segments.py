@@ -5,6 +5,7 @@ proportion: totals stay those of the minutes, only how they spread over stacks i
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from collector.query.asking import Asking
 from collector.query.model import Query, TimeRange
@@ -15,7 +16,7 @@ from collector.query.sources import (
     Binds,
     Segment,
     hosts_condition,
-    segment_condition,
+    segment_where,
     split_range,
     time_condition,
 )
@@ -23,7 +24,7 @@ from collector.query.sources import (
 SAMPLES_ALONE_S = 6 * HOUR_S
 """Up to this length samples answer within 0.2 s for a service; longer ranges gain from the hourly table."""
 MOST_ROWS = 12_000_000
-"""Of samples, that an answer is read from. Where there are more, hourly sums answer."""
+"""Of samples of a query's services, that an answer is read from. Where there are more, hourly sums answer."""
 MOST_OF_PART = 4_000_000
 """The same for a part of an hour, or an hour whose sums are not complete: there are a few of these at most."""
 
@@ -38,6 +39,19 @@ def function_segments(asking: Asking, query: Query) -> list[Segment]:
     return _hourly_segments(asking, query, "func_1h", alone_s=HOUR_S - 1)
 
 
+def share_segments(a: Query, b: Query) -> bool:
+    """Whether the same segments answer both: their range and services are the same, and tables that tell them."""
+    tellable = [{matcher.label for matcher in query.matchers} <= ROLLED_UP_LABELS for query in (a, b)]
+    return (
+        (a.selection, a.range) == (b.selection, b.range) and all(tellable) and _looked_at(a) == _looked_at(b)
+    )
+
+
+def _looked_at(query: Query) -> Query:
+    """The query's services as a whole: samples of some of their versions lie among those of all."""
+    return replace(query, matchers=tuple(each for each in query.matchers if each.label == "service"))
+
+
 def _hourly_segments(
     asking: Asking, query: Query, table: str, alone_s: int = SAMPLES_ALONE_S
 ) -> list[Segment]:
@@ -45,10 +59,11 @@ def _hourly_segments(
     alone = [Segment("samples", query.range)]
     if not labels <= ROLLED_UP_LABELS:
         return alone
-    if query.range.seconds <= alone_s and count_rows(asking, query, query.range, MOST_ROWS) <= MOST_ROWS:
+    looked_at = _looked_at(query)
+    if query.range.seconds <= alone_s and count_rows(asking, looked_at, query.range, MOST_ROWS) <= MOST_ROWS:
         return alone
     segments = split_range(query.range, HOUR_S, table, load_incomplete_hours(asking, query.range))
-    return [part for segment in segments for part in _bounded(asking, query, segment, table)]
+    return [part for segment in segments for part in _bounded(asking, looked_at, segment, table)]
 
 
 def _bounded(asking: Asking, query: Query, segment: Segment, table: str) -> Iterator[Segment]:
@@ -75,7 +90,7 @@ def count_rows(asking: Asking, query: Query, when: TimeRange, enough: int) -> in
     binds = Binds()
     minutes = Segment("series_1m", TimeRange(when.start_s // MINUTE_S * MINUTE_S, when.end_s))
     captures = asking.ask(
-        f"SELECT sum(captures) AS n FROM series_1m WHERE {segment_condition(query, minutes, binds)}", binds
+        f"SELECT sum(captures) AS n FROM series_1m {segment_where(query, minutes, binds)}", binds
     )
     found = int(captures["n"].sum())
     return found if found <= enough else min(found, _count_sent(asking, query, when))

@@ -87,16 +87,51 @@ def resolution_of(segments: list[Segment]) -> str:
 
 
 def segment_condition(query: Query, segment: Segment, binds: Binds) -> str:
-    """The WHERE text for one segment of `query`."""
+    """The condition on rows of one segment of `query`."""
+    series, others = _conditions(query, segment, binds)
+    return " AND ".join([*others, *series])
+
+
+def segment_where(query: Query, segment: Segment, binds: Binds) -> str:
+    """The same as PREWHERE and WHERE: where some series of many are asked for, those come first.
+
+    ClickHouse itself would look at service, type and time of every row before, three times as many bytes as the
+    series (a third of the time where a sixth of the rows are asked for).
+    """
+    series, others = _conditions(query, segment, binds)
+    return f"{''.join(f'PREWHERE {each} ' for each in series)}WHERE {' AND '.join(others)}"
+
+
+def _conditions(query: Query, segment: Segment, binds: Binds) -> tuple[list[str], list[str]]:
+    """(of series, none or one; of type, time and labels that the table has)."""
     parts = [
         f"type IN {binds.add(tuple(kind.label for kind in query.selection.types))}",
-        time_condition(segment.range, binds),
+        rows_time(segment.table, [segment.range], binds),
     ]
     direct = {"service"} if segment.table in ("samples", "series_1m", "places") else ROLLED_UP_LABELS
     parts += [match_sql(m, m.label, binds) for m in query.matchers if m.label in direct]
-    if any(matcher.label not in direct for matcher in query.matchers):
-        parts.append(f"series GLOBAL IN (SELECT series {series_sql(query.matchers, query.range, binds)})")
-    return " AND ".join(parts)
+    if all(matcher.label in direct for matcher in query.matchers):
+        return [], parts
+    return [f"series GLOBAL IN (SELECT series {series_sql(query.matchers, query.range, binds)})"], parts
+
+
+def rows_time(table: str, ranges: Sequence[TimeRange], binds: Binds) -> str:
+    """`ts` inside one of `ranges`, so that the table's key is of use.
+
+    Samples are ordered by toStartOfHour(ts). Conditions on `ts` alone do not choose hours by the key, since `ts` is
+    a part of it, too.
+    """
+    condition = _hours_condition if table == "samples" else time_condition
+    parts = [condition(range, binds) for range in ranges]
+    return parts[0] if len(parts) == 1 else f"({' OR '.join(f'({part})' for part in parts)})"
+
+
+def _hours_condition(range: TimeRange, binds: Binds) -> str:
+    first_s, end_s = range.start_s // HOUR_S * HOUR_S, -(-range.end_s // HOUR_S) * HOUR_S
+    hour = "toStartOfHour(ts)"
+    hours = f"{hour} >= toDateTime({binds.add(first_s)}) AND {hour} < toDateTime({binds.add(end_s)})"
+    whole = (first_s, end_s) == (range.start_s, range.end_s)
+    return hours if whole else f"{hours} AND {time_condition(range, binds)}"
 
 
 def time_condition(range: TimeRange, binds: Binds) -> str:
@@ -153,7 +188,7 @@ def sums_sql(
     summed = [f"sum({column}) AS {name}" for name, column in sums.items()]
     return (
         f"SELECT {', '.join([*keys, *summed])} FROM {segment.table} "
-        f"WHERE {segment_condition(query, segment, binds)}{_grouped(_names(keys))}"
+        f"{segment_where(query, segment, binds)}{_grouped(_names(keys))}"
     )
 
 
@@ -188,7 +223,7 @@ def _shares_sql(query: Query, hour: TimeRange, part: TimeRange, binds: Binds) ->
     return (
         "(SELECT service, sum(there) / sum(hourly) AS share FROM "
         f"(SELECT service, sum(value * {seconds}) / {MINUTE_S} AS there, toFloat64(0) AS hourly"
-        f" FROM series_1m WHERE {segment_condition(query, minutes, binds)}"
+        f" FROM series_1m {segment_where(query, minutes, binds)}"
         " GROUP BY service UNION ALL SELECT service, toFloat64(0), toFloat64(sum(value)) FROM stack_1h"
         f" WHERE {segment_condition(query, Segment('stack_1h', hour), binds)} GROUP BY service)"
         " GROUP BY service HAVING sum(hourly) > 0)"

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from collector.query.asking import Asking
 from collector.query.completeness import Coverage
-from collector.query.definitions import IDS_A_STATEMENT, U64, FrameNames
+from collector.query.definitions import IDS_A_STATEMENT, U64
+from collector.query.frame_names import FrameNames
 from collector.query.model import Matcher, Query, TopRow
 from collector.query.named import load_chains
 from collector.query.profiles import UNDEFINED_STACK, load_profile
 from collector.query.segments import function_segments
-from collector.query.sources import Binds, Segment, match_sql, segment_condition, sums_sql
+from collector.query.sources import Binds, Segment, match_sql, segment_condition, segment_where, sums_sql
 from collector.query.tallies import sort_top, top_of
 from fleetprof.frames import UNSAMPLED, Frame
 
@@ -83,7 +84,7 @@ def _functions_sql(query: Query, segment: Segment, binds: Binds) -> str:
     """A SELECT of (func, own, with_calls) from samples: a function counts once in a stack that holds it twice."""
     sums = sums_sql(query, segment, ("stack",), {"v": "value"}, binds)
     services = [match_sql(m, m.label, binds) for m in query.matchers if m.label == "service"]
-    chosen = f"SELECT DISTINCT stack FROM samples WHERE {segment_condition(query, segment, binds)}"
+    chosen = f"SELECT DISTINCT stack FROM samples {segment_where(query, segment, binds)}"
     defined = " AND ".join([*services, f"stack GLOBAL IN ({chosen})"])
     return (
         "SELECT func, sum(if(func = leaf, v, 0)) AS own, sum(v) AS with_calls FROM"

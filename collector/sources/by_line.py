@@ -9,7 +9,7 @@ import numpy as np
 from collector.debuginfo.files import DebugFiles
 from collector.debuginfo.look_ups import LookUps
 from collector.debuginfo.workers import Function, WorkerFailed, Workers
-from collector.query.definitions import FrameNames
+from collector.query.frame_names import FrameNames
 from collector.query.inside import Inside, Nameless, Place
 from collector.sources.model import Notice
 from fleetprof.frames import Frame

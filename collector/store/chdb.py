@@ -68,7 +68,8 @@ class ChdbStore(OnePlace):
         self._lock = FolderLock(self.path)
         self._address = (
             f"{self.path}/clickhouse?max_server_memory_usage={memory_limit_bytes}"
-            f"&mark_cache_size={_MARK_CACHE_BYTES}&max_threads={threads}&async_insert=0&config-file={_CONFIG}"
+            f"&mark_cache_size={_MARK_CACHE_BYTES}&max_threads={threads}&max_threads_min_free_memory_per_thread=0"
+            f"&async_insert=0&config-file={_CONFIG}"
         )
         self._free = threading.BoundedSemaphore(connections)
         self._connections = connections

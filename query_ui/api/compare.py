@@ -1,17 +1,21 @@
 """Answers about two selections: what changed, as JSON, as folded stacks with two values, or as pprof."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from collector.compare.compare import compare
 from collector.compare.diff_export import diff_folded, diff_pprof
 from collector.compare.diff_flame import diff_flame, diff_wire
 from collector.compare.model import Arm, Comparison, CpuChange, Effects, Method, Shift
 from collector.compare.regressions import find_regressions
+from collector.compare.units import Unit
 from collector.query.model import Json, Profile, Query
 from collector.query.querier import Querier
+from collector.query.segments import share_segments, stack_segments
 from collector.query.selector import format_selector
 from fleetprof.frames import Frame, FrameKind
 from query_ui.api.profiles import completeness_json, range_json
@@ -28,11 +32,27 @@ class Shape:
     root: tuple[str, ...]
 
 
+def compare_with_profiles(
+    querier: Querier, a: Query, b: Query, unit: Unit
+) -> tuple[Comparison, tuple[Profile, Profile]]:
+    """The comparison, and both profiles, which are loaded meanwhile: the one waits for the store where the other
+    reckons.
+
+    Raises InputError as `compare` does.
+    """
+    with ThreadPoolExecutor(1, "profiles") as meanwhile:
+        profiles = meanwhile.submit(load_profiles, querier, a, b)
+        return compare(querier, a, b, unit), profiles.result()
+
+
 def load_profiles(querier: Querier, a: Query, b: Query) -> tuple[Profile, Profile]:
     """Both profiles, split by service only where both choose their services alike; a comparison knows how complete
     they are."""
     split = a.matchers == b.matchers
-    one, other = (querier.profile(each, split_services=split, covered=False) for each in (a, b))
+    segments = stack_segments(querier.asking, a) if share_segments(a, b) else None
+    one, other = (
+        querier.profile(each, split_services=split, covered=False, segments=segments) for each in (a, b)
+    )
     return one, other
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from collector.compare.compare import compare
 from collector.compare.model import Comparison
 from collector.compare.units import Unit
 from collector.query.completion import complete
@@ -18,7 +17,7 @@ from fleetprof.series import LABEL_NAME
 from query_ui.api import parameters as p
 from query_ui.api import schemas
 from query_ui.api.compare import FORMATS as DIFF_FORMATS
-from query_ui.api.compare import Shape, diff_file, diff_json, load_profiles
+from query_ui.api.compare import Shape, compare_with_profiles, diff_file, diff_json
 from query_ui.api.compare_parameters import DIFF, side_query
 from query_ui.api.hosts import HOSTS, hosts_json
 from query_ui.api.lines import DEFAULT_POINTS, function_json, series_json
@@ -55,8 +54,7 @@ class Api:
         self.differences = RecentAnswers(self._compare)
 
     def _compare(self, question: tuple[Query, Query, Unit]) -> tuple[Comparison, tuple[Profile, Profile]]:
-        a, b, unit = question
-        return compare(self.querier, a, b, unit), load_profiles(self.querier, a, b)
+        return compare_with_profiles(self.querier, *question)
 
     def labels(self, given: Given) -> Answer:
         """Names of labels."""

@@ -26,13 +26,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from collector.compare.compare import compare
 from collector.query.flame import build_flame, to_wire
 from collector.query.model import Matcher, Query, TimeRange
 from collector.query.querier import Querier
 from collector.store.chdb import ChdbStore
 from fleetprof.profile_types import selection
-from query_ui.api.compare import Shape, diff_json, load_profiles
+from query_ui.api.compare import Shape, compare_with_profiles, diff_json
 from tests.bench.fleet_at_size import HOUR_S, Size, fill
 
 REPEATS = 3
@@ -80,7 +79,7 @@ def _top(hours: int) -> Callable[[Querier, Place], object]:
 def _diff(hours: int) -> Callable[[Querier, Place], object]:
     def ask(querier: Querier, place: Place) -> object:
         a, b = (place.query(hours, version=number) for number in (0, 1))
-        return diff_json(compare(querier, a, b), load_profiles(querier, a, b), Shape(200, 0.0005, ()))
+        return diff_json(*compare_with_profiles(querier, a, b, "share"), Shape(200, 0.0005, ()))
 
     return ask
 
