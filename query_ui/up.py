@@ -17,12 +17,12 @@ from collector.collector import Collector
 from collector.config import TABLE as COLLECTOR_TABLE
 from collector.config import CollectorConfig
 from collector.exposure import page_exposure
-from collector.garbage import search_rarely
 from collector.query.querier import Querier
 from collector.sources.assemble import open_sources
 from collector.store.interface import Store
 from collector.tokens.token import Scope
 from fleetprof.errors import UnavailableError
+from fleetprof.garbage import search_rarely
 from fleetprof.setting_kinds import LISTEN, Address
 from fleetprof.settings import PRINT_FLAG, Loaded, Setting, add_flags, load_settings
 from query_ui.agent_process import AgentProcess
