@@ -64,6 +64,17 @@ static __always_inline __u64 read_user_stack(void *ctx, struct fp_capture *captu
 	return read_stack(ctx, capture, capture->addrs, BPF_F_USER_STACK, 1);
 }
 
+/* Copies the kernel stack to `addrs` and returns its bytes. */
+static __always_inline __u64 read_kernel_stack(void *ctx, struct fp_capture *capture, void *addrs)
+{
+#ifdef FP_UNWIND
+	/* There is none. To ask all the same takes 3 us: the kernel clears what is left of the memory for it. */
+	if (hit_user_mode(ctx))
+		return 0;
+#endif
+	return read_stack(ctx, capture, addrs, 0, 2);
+}
+
 FP_PROGRAM("perf_event", sample_cpu, struct bpf_perf_event_data)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -89,7 +100,7 @@ FP_PROGRAM("perf_event", sample_cpu, struct bpf_perf_event_data)
 	bpf_get_current_comm(capture->comm, sizeof(capture->comm));
 
 	__u64 user = read_user_stack(ctx, capture);
-	__u64 kernel = read_stack(ctx, capture, (char *)capture->addrs + user, 0, 2);
+	__u64 kernel = read_kernel_stack(ctx, capture, (char *)capture->addrs + user);
 	capture->user_depth = user / 8;
 	capture->kernel_depth = kernel / 8;
 	__u64 size = __builtin_offsetof(struct fp_capture, addrs) + user + kernel;

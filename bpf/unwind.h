@@ -21,6 +21,30 @@ static __always_inline bool read_word(__u64 *value, __u64 addr)
 	return !bpf_probe_read_user(value, sizeof(*value), (void *)addr);
 }
 
+/* Forgets what was read of the stack before. */
+static __always_inline void forget_window(struct walk *walk)
+{
+	walk->window_at = ~0ULL;
+	walk->by_word = 0;
+}
+
+/* Reads a word of the stack. Not inlined: it is in many places, and code that is not there costs more than a call. */
+static __attribute__((noinline)) bool read_stack_word(struct walk *walk, __u64 *value, __u64 addr)
+{
+	if (addr - walk->window_at > 8 * (FP_WINDOW_WORDS - 1) && !walk->by_word) {
+		walk->window_at = addr - FP_WINDOW_BELOW;
+		if (bpf_probe_read_user(walk->window, sizeof(walk->window), (void *)walk->window_at)) {
+			walk->window_at = ~0ULL;
+			walk->by_word = 1;
+		}
+	}
+	__u64 at = addr - walk->window_at;
+	if (at > 8 * (FP_WINDOW_WORDS - 1))
+		return read_word(value, addr);
+	*value = *(__u64 *)((char *)walk->window + at);
+	return true;
+}
+
 #if defined(__TARGET_ARCH_x86)
 /* Whether a return address is where signal handlers return to: "mov $15, %rax; syscall" is all there is, in C libraries
  * without tables (musl) and in Go. */
@@ -66,7 +90,7 @@ static __always_inline long by_frame_pointer(struct walk *walk)
 	}
 	if (!walk->why)
 		walk->why = FP_END_NO_TABLE;
-	if ((fp & 7) || bpf_probe_read_user(record, sizeof(record), (void *)fp))
+	if ((fp & 7) || !read_stack_word(walk, &record[0], fp) || !read_stack_word(walk, &record[1], fp + 8))
 		return 1;
 	if (!record[1] && walk->caller) {
 		walk->why = FP_END_ROOT;
@@ -100,12 +124,12 @@ static __always_inline bool frame_address(struct walk *walk, const struct fp_rul
 	case FP_CFA_FP: *cfa = now->fp + offset; return true;
 	case FP_CFA_THIRD: *cfa = now->third + offset; return true;
 	case FP_CFA_PLT: *cfa = now->sp + 8 + ((now->ip & 15) >= (__u64)offset ? 8 : 0); return true;
-	case FP_CFA_SIGNAL: return read_word(cfa, now->sp + offset);
-	case FP_CFA_INTERPRETED: return read_word(cfa, now->fp + offset);
+	case FP_CFA_SIGNAL: return read_stack_word(walk, cfa, now->sp + offset);
+	case FP_CFA_INTERPRETED: return read_stack_word(walk, cfa, now->fp + offset);
 	case FP_CFA_REG: return !walk->caller && scratch_register(now, rule->extra, cfa) && (*cfa += offset);
 	case FP_CFA_AT_FP:
 	case FP_CFA_AT_SP:
-		if (!read_word(cfa, (rule->cfa == FP_CFA_AT_FP ? now->fp : now->sp) + offset))
+		if (!read_stack_word(walk, cfa, (rule->cfa == FP_CFA_AT_FP ? now->fp : now->sp) + offset))
 			return false;
 		*cfa += 8ULL * rule->extra;
 		return true;
@@ -118,9 +142,9 @@ static __always_inline bool restore(struct walk *walk, __u64 cfa, __u8 at, __s64
 {
 	switch (at) {
 	case FP_AT_SAME: return true;
-	case FP_AT_CFA: return read_word(value, cfa + offset);
-	case FP_AT_FP: return read_word(value, walk->now.fp + offset);
-	case FP_AT_SP: return read_word(value, walk->now.sp + offset);
+	case FP_AT_CFA: return read_stack_word(walk, value, cfa + offset);
+	case FP_AT_FP: return read_stack_word(walk, value, walk->now.fp + offset);
+	case FP_AT_SP: return read_stack_word(walk, value, walk->now.sp + offset);
 	}
 	*value = 0;
 	return true;
@@ -140,8 +164,8 @@ static __always_inline bool return_address(struct walk *walk, const struct fp_ru
 static __always_inline bool return_address(struct walk *walk, const struct fp_rule *rule, __u64 cfa, __u64 third, __u64 *ra)
 {
 	if (rule->cfa == FP_CFA_SIGNAL)
-		return read_word(ra, walk->now.sp + rule->cfa_offset + 8);
-	return read_word(ra, rule->cfa == FP_CFA_INTERPRETED ? walk->now.fp + 8 : cfa - 8);
+		return read_stack_word(walk, ra, walk->now.sp + rule->cfa_offset + 8);
+	return read_stack_word(walk, ra, rule->cfa == FP_CFA_INTERPRETED ? walk->now.fp + 8 : cfa - 8);
 }
 #endif
 
@@ -300,6 +324,7 @@ static __always_inline __u32 unwind_from(struct walk *walk, struct fp_capture *c
 		capture->user_end = FP_END_NEW;
 		return 0;
 	}
+	forget_window(walk);
 	walk->start = walk->end = 0;
 	walk->heap.low = walk->heap.high = 0;
 	walk->pid = pid;

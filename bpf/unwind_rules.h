@@ -10,6 +10,8 @@
 #include "unwind_tables.h"
 
 #define MAPPING_STEPS 14 /* 8,192 mappings and one more step */
+#define FP_WINDOW_WORDS 32
+#define FP_WINDOW_BELOW 48 /* bytes of it below the word that is wanted: registers are saved there */
 #define LINE_STEPS 13	 /* a page's rows lie in at most 4,096 lines and one */
 
 /* How far a walk has come. It lies in a map, whose values the verifier takes as unknown, and not on the stack, where it
@@ -28,13 +30,17 @@ struct walk {
 	__u8 copying;	    /* a group's Python frames are being copied */
 	__u8 over;	    /* nothing is left but Python frames whose native ones were not reached */
 	__u8 why;	    /* enum fp_end */
+	__u8 by_word;	    /* what lies around the stack's words cannot be read: words are read one by one */
 	__u32 pid;
 	struct fp_code_heap heap;
 	struct fp_rule made; /* for code without a table */
+	/* A piece of the stack: to read one costs as much as to read one word, and it holds those of some frames. */
+	__u64 window_at;
+	__u64 window[FP_WINDOW_WORDS];
 	struct fp_python_stack python;
 };
 
-/* 9,216 bytes for each possible CPU. */
+/* 9,488 bytes for each possible CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -68,8 +74,8 @@ static __always_inline bool find_mapping(struct walk *walk, __u64 addr)
 	walk->base = mapping->base;
 	walk->table = mapping->table;
 	__u64 *used = bpf_map_lookup_elem(&unwind_used, &walk->table);
-	if (used)
-		*used = walk->time_ns >> 30;
+	if (used && *used != walk->time_ns >> 30)
+		*used = walk->time_ns >> 30; /* not each time: all CPUs share this line */
 	return true;
 }
 

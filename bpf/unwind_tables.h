@@ -81,6 +81,7 @@ struct fp_process {
 struct fp_known_rule {
 	__u64 key; /* generation, table, offset of the code */
 	struct fp_rule rule;
+	__u64 reserved; /* half a cache line each */
 };
 
 /* The maps below are shared by all objects that unwind (agent/unwind/kernel_tables.py), save unwind_known: a sample
@@ -102,7 +103,7 @@ struct {
 	});
 } unwind_tables SEC(".maps");
 
-/* 24 KiB for each possible CPU. */
+/* 32 KiB for each possible CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, FP_KNOWN_RULES);
