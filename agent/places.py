@@ -125,7 +125,7 @@ class PlaceSums:
         """
         targets = summed.value.astype(np.int64)
         parts = apportion(weights, group.astype(np.intp), targets).astype(np.uint64)
-        return round_values(parts, group, np.zeros(len(group), np.uint8), self._random)
+        return round_values(parts, group, np.zeros(len(group), np.uint8), self._random, exact_sums=True)
 
     def _heaviest(self, cells: Places) -> Places:
         """One place for cells that are alike, of those the heaviest, in order."""
