@@ -5,7 +5,8 @@ collector/ingest/committer.py goes on: decode and resolve → journal → tables
 
 import time
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait
+from dataclasses import dataclass
 from typing import Any
 
 from collector.ingest.admission import admit, receive
@@ -28,6 +29,16 @@ _Response = ingest_pb2.PushResponse
 
 def nothing(window: Window, size_bytes: int) -> None:
     """Accounts for nothing: where senders have no limits of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A request under way."""
+
+    sender: Sender
+    host: str
+    answer: Answer | None
+    """None where the window is known to be stored."""
 
 
 class Pipeline:
@@ -71,21 +82,38 @@ class Pipeline:
         )
 
     def push(self, data: bytes) -> ingest_pb2.PushResponse:
-        """Answer one request. Raises Refused (counted as a loss) or Later (nothing is lost)."""
+        """Answer one request once its window is stored. Raises Refused (counted as a loss) or Later."""
+        queued = self.begin(data)
+        if queued.answer:
+            wait([queued.answer], timeout=ACKNOWLEDGE_S)
+        return self.end(queued)
+
+    def begin(self, data: bytes) -> Queued:
+        """Check a request and queue its window, without waiting for anything. Raises as `push` does."""
         host = ""
         try:
             request = receive(data, self._limits)
             host = shown(request.window.host)[: self._limits.host_bytes]
-            answer = _answer(self._take(request, len(data)))
             sender = Sender(request.agent_id, request.run_id)
-            answer.known_numbers = self._numbers.stacks.known(sender)
-            answer.known_frames = self._numbers.frames.known(sender)
-            return answer
-        except NumbersLost:
-            return _Response(status=_Response.STATUS_NEED_DEFINITIONS)
+            return Queued(sender, host, self._take(request, len(data)))
+        except NumbersLost as lost:
+            return Queued(sender, host, _failed(lost))
         except Refused as refused:
             self._ledger.count(refused.reason, host)
             raise
+
+    def end(self, queued: Queued) -> ingest_pb2.PushResponse:
+        """What the sender is told, once `queued.answer` is done or was waited for long enough; raises as `push`."""
+        try:
+            response = _response(queued.answer)
+        except NumbersLost:
+            return _Response(status=_Response.STATUS_NEED_DEFINITIONS)
+        except Refused as refused:
+            self._ledger.count(refused.reason, queued.host)
+            raise
+        response.known_numbers = self._numbers.stacks.known(queued.sender)
+        response.known_frames = self._numbers.frames.known(queued.sender)
+        return response
 
     def _take(self, request: Any, size_bytes: int) -> Answer | None:
         """Queue a request's window; None when it is known to be stored."""
@@ -108,12 +136,17 @@ class Pipeline:
         return answer
 
 
-def _answer(queued: Answer | None) -> ingest_pb2.PushResponse:
-    """The answer once it is known; None is a window that is known to be stored."""
-    try:
-        stored = queued.result(timeout=ACKNOWLEDGE_S) if queued else False
-    except FutureTimeout:
-        raise Later("The store is slow: the window waits to be stored; ask again.") from None
+def _failed(why: NumbersLost) -> Answer:
+    answer = Answer()
+    answer.set_exception(why)
+    return answer
+
+
+def _response(answer: Answer | None) -> ingest_pb2.PushResponse:
+    """What became of a window; None is one that is known to be stored."""
+    if answer and not answer.done():
+        raise Later("The store is slow: the window waits to be stored; ask again.")
+    stored = answer.result() if answer else False
     if isinstance(stored, Missing):
         return _Response(
             status=_Response.STATUS_NEED_DEFINITIONS,

@@ -9,10 +9,12 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+
+from collector.receivers.grpc_threads import with_call
 
 log = logging.getLogger("fleetprof.tls")
 
@@ -21,7 +23,7 @@ LOG_EVERY_S = 3600.0
 MAX_PEERS = 100_000
 
 
-class TlsConnections(grpc.ServerInterceptor):
+class TlsConnections(grpc.aio.ServerInterceptor):
     """Told of handshakes by `begun`, of calls as an interceptor. Safe to use from several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,23 +47,17 @@ class TlsConnections(grpc.ServerInterceptor):
             self._expire()
             return self._unused
 
-    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
         """The method's handler, which tells its peer before it runs."""
-        handler = continuation(details)
-        if handler and handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._telling(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-            )
-        if handler and handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(
-                self._telling(handler.stream_unary), handler.request_deserializer, handler.response_serializer
-            )
-        return handler
+        handler = await continuation(handler_call_details)
+        return with_call(handler, self._telling) if handler else handler
 
-    def _telling(self, call: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[[Any, Any], Any]:
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    def _telling(self, call: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def answer(request: Any, context: Any) -> Any:
             self._called(context.peer())
-            return call(request, context)
+            return await call(request, context)
 
         return answer
 

@@ -1,6 +1,6 @@
 """Asks each gRPC call for a token before its request is read."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 
+from collector.receivers.grpc_threads import with_call
 from collector.tokens.gate import CURRENT, Gate, NotAllowed
 from collector.tokens.token import Scope, Token
 from fleetprof.v1 import debuginfo_pb2
@@ -19,19 +20,22 @@ ADMIN = (f"/{debuginfo_pb2.DESCRIPTOR.services_by_name['DebugInfoService'].full_
 """Methods that change what everybody sees."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-_Continuation = Callable[[grpc.HandlerCallDetails], _Handler]
-_Call = Callable[[Any, grpc.ServicerContext], Any]
+_Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]]
+_Call = Callable[[Any, Any], Awaitable[Any]]
 
 
-class TokenInterceptor(grpc.ServerInterceptor):
+class TokenInterceptor(grpc.aio.ServerInterceptor):
     """Everything but OPEN and ADMIN needs scope ingest: that is what the gRPC port is for."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    def intercept_service(self, continuation: _Continuation, details: grpc.HandlerCallDetails) -> _Handler:
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
         """The method's handler, which then runs for the token's owner; or one that refuses."""
-        handler = continuation(details)
+        details = handler_call_details
+        handler = await continuation(details)
         if handler is None or details.method.startswith(OPEN):
             return handler
         metadata: Any = details.invocation_metadata
@@ -41,30 +45,24 @@ class TokenInterceptor(grpc.ServerInterceptor):
             token = self._gate.judge(header, needed)
         except NotAllowed as refused:
             return self._refusing(refused)
-        if handler.unary_unary is None:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            _as_owner_of(token, handler.unary_unary),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        return with_call(handler, lambda call: _as_owner_of(token, call))
 
     def _refusing(self, refused: NotAllowed) -> _Handler:
         """A handler that takes a stream, since that leaves the request unread."""
 
-        def refuse(requests: Any, context: grpc.ServicerContext) -> Any:
+        async def refuse(requests: Any, context: Any) -> None:
             self._gate.count(refused, host_of(context.peer()))
             known = grpc.StatusCode.PERMISSION_DENIED
-            context.abort(known if refused.known else grpc.StatusCode.UNAUTHENTICATED, refused.message)
+            await context.abort(known if refused.known else grpc.StatusCode.UNAUTHENTICATED, refused.message)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
 
 def _as_owner_of(token: Token, call: _Call) -> _Call:
-    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    async def answer(request: Any, context: Any) -> Any:
         before = CURRENT.set(token)
         try:
-            return call(request, context)
+            return await call(request, context)
         finally:
             CURRENT.reset(before)
 

@@ -7,7 +7,7 @@ through (fleetprof.v1.DebugInfoService), or auth must be "tokens".
 
 import ipaddress
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ _REFUSAL = (
 )
 
 
-class LocalAdmin(grpc.ServerInterceptor):
+class LocalAdmin(grpc.aio.ServerInterceptor):
     """Stands where there is no Guard. Tokens are looked for in the folder `data`."""
 
     def __init__(self, data: Path) -> None:
@@ -34,12 +34,14 @@ class LocalAdmin(grpc.ServerInterceptor):
         self._lock = threading.Lock()
         self._gate: Gate | None = None
 
-    def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], _Handler], details: grpc.HandlerCallDetails
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
         """The method's handler; for methods of ADMIN one that looks at who calls first."""
-        handler = continuation(details)
-        if handler is None or not details.method.startswith(ADMIN):
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith(ADMIN):
             return handler
         return grpc.stream_unary_rpc_method_handler(
             self._checked(handler), handler.request_deserializer, handler.response_serializer
@@ -52,35 +54,35 @@ class LocalAdmin(grpc.ServerInterceptor):
                 self._gate.book.close()
                 self._gate = None
 
-    def _checked(self, handler: _Handler) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def _checked(self, handler: _Handler) -> Callable[[Any, Any], Awaitable[Any]]:
         """Takes a stream, so that nothing is read of a call that may not be made."""
 
-        def answer(requests: Any, context: grpc.ServicerContext) -> Any:
+        async def answer(requests: Any, context: Any) -> Any:
             if not is_local(context.peer()):
-                self._check_token(context)
+                await self._check_token(context)
             if handler.stream_unary:
-                return handler.stream_unary(requests, context)
-            request = next(requests, None)
-            if request is None:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call has no request.")
-            return handler.unary_unary(request, context)
+                return await handler.stream_unary(requests, context)
+            request = await context.read()
+            if request is grpc.aio.EOF:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call has no request.")
+            return await handler.unary_unary(request, context)
 
         return answer
 
-    def _check_token(self, context: grpc.ServicerContext) -> None:
-        metadata: Any = context.invocation_metadata()
-        header = next((value for key, value in metadata if key == "authorization"), None)
+    async def _check_token(self, context: Any) -> None:
+        header = next((value for key, value in context.invocation_metadata() if key == "authorization"), None)
         try:
             gate = self._tokens() if header else None
         except UnavailableError as error:
-            context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         if gate is None:
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, _REFUSAL)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, _REFUSAL)
+            return
         try:
             gate.judge(str(header), Scope.ADMIN)
         except NotAllowed as refused:
             gate.count(refused, host_of(context.peer()))
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, refused.message)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused.message)
 
     def _tokens(self) -> Gate | None:
         """What judges tokens; None while there are none."""

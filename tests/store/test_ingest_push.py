@@ -19,7 +19,8 @@ from collector.ingest.limits import Limits
 from collector.ingest.loss_ledger import LossLedger
 from collector.ingest.refusal import Later
 from collector.pipeline import Pipeline
-from collector.server import SERVICE, Running, serve
+from collector.receivers.grpc_push import SERVICE
+from collector.server import Running, serve
 from collector.store.chdb import ChdbStore
 from collector.store.consistency import Difference, differences
 from collector.store.errors import StoreBusy, StoreError

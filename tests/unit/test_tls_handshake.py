@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -20,6 +21,7 @@ from collector.tls_connections import TlsConnections
 from fleetprof.setting_kinds import Address
 from fleetprof.tls import TlsFiles
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
+from tests.unit.loop_server import loop_server
 from tests.unit.tls_files import FUTURE, PAST, Authority
 
 Response = ingest_pb2.PushResponse
@@ -379,27 +381,27 @@ def test_handshakes_that_fail_are_counted_and_logged_once(
     now_s = [0.0]
     certificates = mutual(ours)
     certificates.connections = TlsConnections(lambda: now_s[0])
-    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[certificates.connections])
-    ingest_pb2_grpc.add_IngestServiceServicer_to_server(Accepting(), server)
-    address = Address("127.0.0.1", server.add_secure_port("127.0.0.1:0", certificates.credentials()))
-    server.start()
+
+    def add(_: grpc.aio.Server, services: Any) -> None:
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(Accepting(), services)
+
     theirs = TlsFiles(ours.ca, foreign.agent().certificate, foreign.agent().key)
     old = ours.agent("old", validity=PAST)
-    good = [Connection(address, ours.agent()) for _ in range(3)]
-    for connection in good:
-        push(connection)
-        push(connection)
-    for files in (theirs, TlsFiles(ours.ca, old.certificate, old.key), TlsFiles(ca=ours.ca)):
-        bad = Connection(address, files)
-        with pytest.raises(grpc.RpcError):
-            push(bad)
-        bad.close()
-    assert certificates.connections.unused == 0
-    now_s[0] = 31.0
-    # A client may try a failed handshake again, so there are three or more.
-    assert 3 <= certificates.connections.unused <= 9
-    for connection in good:
-        push(connection)
-        connection.close()
+    with loop_server(add, [certificates.connections], certificates.credentials()) as address:
+        good = [Connection(address, ours.agent()) for _ in range(3)]
+        for connection in good:
+            push(connection)
+            push(connection)
+        for files in (theirs, TlsFiles(ours.ca, old.certificate, old.key), TlsFiles(ca=ours.ca)):
+            bad = Connection(address, files)
+            with pytest.raises(grpc.RpcError):
+                push(bad)
+            bad.close()
+        assert certificates.connections.unused == 0
+        now_s[0] = 31.0
+        # A client may try a failed handshake again, so there are three or more.
+        assert 3 <= certificates.connections.unused <= 9
+        for connection in good:
+            push(connection)
+            connection.close()
     assert caplog.text.count("came to nothing") == 1
-    server.stop(None)

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -30,6 +31,7 @@ from fleetprof.errors import InputError, UnavailableError
 from fleetprof.losses import DropReason
 from fleetprof.setting_kinds import Address
 from fleetprof.v1 import ingest_pb2, ingest_pb2_grpc
+from tests.unit.loop_server import loop_server
 
 Response = ingest_pb2.PushResponse
 INGEST = (Scope.INGEST,)
@@ -160,13 +162,13 @@ class Accepting(ingest_pb2_grpc.IngestServiceServicer):
 @pytest.fixture
 def served(book: TokenBook) -> "tuple[Accepting, Gate, Address]":
     gate, service = Gate(book), Accepting()
-    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[TokenInterceptor(gate)])
-    ingest_pb2_grpc.add_IngestServiceServicer_to_server(service, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield service, gate, Address("127.0.0.1", port)
-    server.stop(None)
+
+    def add(server: grpc.aio.Server, services: Any) -> None:
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(service, services)
+        health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+
+    with loop_server(add, [TokenInterceptor(gate)]) as address:
+        yield service, gate, address
 
 
 def push(connection: Connection, size: int = 0) -> Response:
