@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from agent.aggregate import ClosedWindow, WindowTimes, group, number_stacks, with_idle
 from agent.backends.interface import Backend, Closed
 from agent.cost import CostMeter
@@ -24,7 +22,7 @@ from agent.owners import LATEST, find_owners
 from agent.places import PlaceSums
 from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
-from agent.round_values import round_values
+from agent.round_values import KernelRandom, round_values
 from agent.samples import Captures, concat
 from agent.scale import scale
 from agent.scope import Scope, inside
@@ -90,7 +88,7 @@ class Pipeline:
         self._pending: list[Captures] = []
         self._losses = Losses()
         self._clock = WindowClock()
-        self._random = np.random.default_rng()
+        self._random = KernelRandom()
         self._windows = 0
         self._meter = CostMeter(parts.backend)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

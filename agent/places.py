@@ -14,7 +14,7 @@ import numpy.typing as npt
 from agent.aggregate import Rows, RowStacks
 from agent.apportion import apportion
 from agent.process import Process
-from agent.round_values import round_values
+from agent.round_values import Integers, KernelRandom, round_values
 from agent.samples import I64, U32, U64, Captures
 from fleetprof.frames import Frame
 from fleetprof.profile_types import ProfileType
@@ -61,10 +61,10 @@ class LeafRows:
 class PlaceSums:
     """Sums the places of windows. Not thread-safe: the pipeline's thread owns it."""
 
-    def __init__(self, builds: BuildPlaces, most: int, random: np.random.Generator | None = None) -> None:
+    def __init__(self, builds: BuildPlaces, most: int, random: Integers | None = None) -> None:
         """`most`: how many places of a window are kept, the heaviest."""
         self._builds, self._most = builds, most
-        self._random = random or np.random.default_rng()
+        self._random = random or KernelRandom()
 
     def of_window(
         self,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.round_values import STEP_NS, SUM_STEP_NS, round_values
+from agent.round_values import STEP_NS, SUM_STEP_NS, KernelRandom, round_values
 
 SAMPLE_NS = 10_101_010
 VALUES = st.one_of(st.integers(1, 3 * STEP_NS), st.integers(1, 10**12))
@@ -51,3 +51,14 @@ def test_no_row_and_no_sum_is_favoured(value: int) -> None:
     assert deviation.max() < 5  # a row's error has a standard deviation of at most half a step
     of_sums = abs(found.sum(axis=1).mean() - value * rows) / (SUM_STEP_NS / 2 / rounds**0.5)
     assert of_sums < 5
+
+
+def test_the_kernels_numbers_are_spread_evenly() -> None:
+    count = 40_000
+    found = KernelRandom().integers(7, 7 + STEP_NS, count)
+    assert found.dtype == np.int64
+    assert found.min() >= 7
+    assert found.max() < 7 + STEP_NS
+    eighths = np.bincount((found - 7) * 8 // STEP_NS, minlength=8)
+    assert np.abs(eighths - count / 8).max() < 6 * (count / 8) ** 0.5
+    assert len(KernelRandom().integers(0, STEP_NS, 0)) == 0
