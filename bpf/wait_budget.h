@@ -3,9 +3,10 @@
  *
  * A wait of d ns is kept with probability min(1, d/T) and then counts max(d, T) ns: its expected weight is d,
  * whatever T is, as long as T is fixed before the wait's own random number is drawn. T belongs to a CPU. Each kept
- * stack raises it by 1/32, and each 1/budget of a second that passes lowers it by 1/33, never below the floor.
+ * stack raises it by 1/16, and each 1/budget of a second that passes lowers it by 1/17, never below the floor.
  * Since a stack raises T by as much as its share of time lowers it, a CPU keeps in any t seconds at most
- * budget * t + 33 * ln(T_max / floor) stacks: 150 above its budget when T has to rise hundredfold. */
+ * budget * t + 17 * ln(T_max / floor) stacks: 80 above its budget when T has to rise hundredfold. (Steps of 1/32 kept
+ * 30 a second in place of 25 over the first five seconds of a flood; T itself then varies by 13 % in place of 18.) */
 #ifndef FLEETPROF_WAIT_BUDGET_H
 #define FLEETPROF_WAIT_BUDGET_H
 
@@ -20,8 +21,8 @@ struct fp_budget {
 	__u64 lowered_ns;   /* up to when the passing of time has been taken into account */
 };
 
-/* (32/33)^(2^i) * 2^16 */
-static const __u32 lowering[] = { 63550, 61624, 57946, 51235, 40055, 24481, 9145, 1276, 25 };
+/* (16/17)^(2^i) * 2^16 */
+static const __u32 lowering[] = { 61681, 58053, 51424, 40350, 24844, 9418, 1353, 28, 0 };
 
 /* T in force at `now`. */
 static __always_inline __u64 threshold_at(struct fp_budget *budget, __u64 now)
@@ -51,7 +52,7 @@ static __always_inline void raise_threshold(struct fp_budget *budget, __u64 thre
 {
 	if (threshold <= FP_FLOOR_NS)
 		budget->lowered_ns = now;
-	threshold = (threshold + (threshold >> 5)) & ~255ULL;
+	threshold = (threshold + (threshold >> 4)) & ~255ULL;
 	budget->threshold_ns = threshold < FP_CEILING_NS ? threshold : FP_CEILING_NS;
 }
 
