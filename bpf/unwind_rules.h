@@ -40,7 +40,7 @@ struct walk {
 	struct fp_python_stack python;
 };
 
-/* 9,488 bytes for each possible CPU. */
+/* 9,392 bytes for each possible CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
