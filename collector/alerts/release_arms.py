@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from collector.alerts.judgement import with_service
 from collector.alerts.rules import ReleaseRule
 from collector.query.asking import Asking
-from collector.query.lines import total_segments
 from collector.query.model import Matcher, Query, TimeRange
+from collector.query.segments import total_segments
 from collector.query.sources import Binds, series_sql, union_sql
 from collector.releases.model import Release
 from fleetprof.profile_types import selection
@@ -84,7 +84,7 @@ def has_controls(asking: Asking, service: Query, predecessor: str) -> bool:
 def load_activity(asking: Asking, query: Query) -> Activity:
     """Which versions ran on which hosts, and how much CPU they used there."""
     binds = Binds()
-    union = union_sql(query, total_segments(query), ("series",), binds)
+    union = union_sql(query, total_segments(asking, query), ("series",), binds)
     labels = (
         "(SELECT series, any(version) AS version, any(host) AS host "
         f"{series_sql(query.matchers, query.range, binds)} GROUP BY series)"

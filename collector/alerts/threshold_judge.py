@@ -14,9 +14,9 @@ from collector.alerts.model import Json, Sight, Subject
 from collector.alerts.rules import AnyRule, ThresholdRule
 from collector.compare.words import plain
 from collector.query.asking import Asking
-from collector.query.lines import total_segments
 from collector.query.model import Profile, Query, TimeRange
 from collector.query.querier import Querier
+from collector.query.segments import total_segments
 from collector.query.selector import anchored
 from collector.query.sources import Binds, union_sql
 from collector.store.interface import Store
@@ -73,7 +73,7 @@ class ThresholdJudge:
     def _sums(self, query: Query) -> dict[str, tuple[int, int]]:
         """Service → (nanoseconds, captures)."""
         binds = Binds()
-        union = union_sql(query, total_segments(query), ("service",), binds)
+        union = union_sql(query, total_segments(self._asking, query), ("service",), binds)
         found = self._asking.ask(
             f"SELECT service, sum(v) AS value, sum(c) AS captures FROM {union} GROUP BY service", binds
         )

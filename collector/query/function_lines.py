@@ -28,7 +28,7 @@ def load_function_share(asking: Asking, query: Query, step_s: int, function: str
     InputError as load_series does.
     """
     check_steps(query, step_s)
-    steps = Steps(query, step_s)
+    steps = Steps(asking, query, step_s)
     whole = steps.load_sum(asking)
     segments = [Segment("samples", query.range)]
     if step_s % HOUR_S == 0:

@@ -10,12 +10,11 @@ from collector.query.asking import Asking
 from collector.query.host_model import CELLS, Agent, HookOff, HostRow, Reported, ServiceUse
 from collector.query.host_problems import find_problems
 from collector.query.model import Query, TimeRange
+from collector.query.segments import total_segments
 from collector.query.sources import (
-    MINUTE_S,
     VOUCHED,
     Binds,
     series_sql,
-    split_range,
     time_condition,
     union_sql,
 )
@@ -250,7 +249,7 @@ def _load_uses(asking: Asking, range: TimeRange) -> dict[str, _Uses]:
     """Host → what runs there."""
     query = Query(_CPU_AND_IDLE, (), range)
     binds = Binds()
-    sums = union_sql(query, split_range(range, MINUTE_S, "series_1m"), ("series", "type"), binds)
+    sums = union_sql(query, total_segments(asking, query), ("series", "type"), binds)
     labels = (
         "SELECT series, any(host) AS host, any(service) AS service, any(version) AS version "
         f"{series_sql((), range, binds)} GROUP BY series"

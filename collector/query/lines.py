@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from collector.query.asking import Asking
 from collector.query.model import Query, SeriesAnswer, SeriesPoints
+from collector.query.segments import total_segments
 from collector.query.sources import (
     MINUTE_S,
     Binds,
@@ -15,7 +16,6 @@ from collector.query.sources import (
     label_sql,
     resolution_of,
     series_sql,
-    split_range,
     time_condition,
     union_sql,
 )
@@ -39,7 +39,7 @@ def load_series(asking: Asking, query: Query, step_s: int, group_by: str | None,
     check_steps(query, step_s)
     if group_by is not None and not LABEL_NAME.match(group_by):
         raise InputError(f'"{group_by}" is not a label name.', "Label names are letters, digits and _.")
-    steps = Steps(query, step_s)
+    steps = Steps(asking, query, step_s)
     whole = steps.load_sum(asking)
     if group_by is None:
         lines = [steps.points({}, whole, steps.load_reported(asking))]
@@ -59,21 +59,16 @@ def check_steps(query: Query, step_s: int) -> None:
         )
 
 
-def total_segments(query: Query) -> list[Segment]:
-    """What answers sums without stacks: whole minutes from their roll-up."""
-    return split_range(query.range, MINUTE_S, "series_1m")
-
-
 class Steps:
     """The steps of one answer, and the sums that fall into them."""
 
-    def __init__(self, query: Query, step_s: int) -> None:
+    def __init__(self, asking: Asking, query: Query, step_s: int) -> None:
         self.query = query
         self.step_s = step_s
         self.first_s = query.range.start_s // step_s * step_s
         self.count = -(-(query.range.end_s - self.first_s) // step_s)
         rolled = step_s % MINUTE_S == 0
-        self.segments = total_segments(query) if rolled else [Segment("samples", query.range)]
+        self.segments = total_segments(asking, query) if rolled else [Segment("samples", query.range)]
 
     def bucket_sql(self, binds: Binds) -> str:
         """The number of the step in which `ts` lies, as a key."""

@@ -19,6 +19,7 @@ from collector.query.sources import (
     segment_where,
     split_range,
     time_condition,
+    union_sql,
 )
 
 SAMPLES_ALONE_S = 6 * HOUR_S
@@ -37,6 +38,42 @@ def stack_segments(asking: Asking, query: Query) -> list[Segment]:
 def function_segments(asking: Asking, query: Query) -> list[Segment]:
     """The same with the hourly sums of functions, which are few: whole hours are never read from samples."""
     return _hourly_segments(asking, query, "func_1h", alone_s=HOUR_S - 1)
+
+
+def total_segments(asking: Asking, query: Query) -> list[Segment]:
+    """What answers sums without stacks: whole minutes from their roll-up, the ends from samples.
+
+    Samples of some seconds lie all over those of their hour. Where these are too many, parts of minutes are the
+    minute's sums in proportion.
+    """
+    segments = split_range(query.range, MINUTE_S, "series_1m")
+    cut = [minute for each in segments if each.table == "samples" for minute in _minutes_of(each.range)]
+    if not cut or _count_hours_of(asking, _looked_at(query), cut) <= MOST_OF_PART:
+        return segments
+    return [*cut, *(each for each in segments if each.table != "samples")]
+
+
+def _minutes_of(range: TimeRange) -> Iterator[Segment]:
+    """The minutes that the range lies in, with what of each is in it."""
+    for minute_s in _steps(range, MINUTE_S):
+        part = TimeRange(max(minute_s, range.start_s), min(minute_s + MINUTE_S, range.end_s))
+        yield Segment("series_1m", TimeRange(minute_s, minute_s + MINUTE_S), part)
+
+
+def _count_hours_of(asking: Asking, query: Query, minutes: list[Segment]) -> int:
+    """About how many rows of samples the hours of these minutes have."""
+    binds = Binds()
+    whole = [replace(minute, part=None) for minute in minutes]
+    found = asking.ask(f"SELECT sum(c) AS n FROM {union_sql(query, whole, (), binds)}", binds)
+    return int(found["n"].sum()) * HOUR_S // MINUTE_S
+
+
+def _steps(range: TimeRange, step_s: int) -> Iterator[int]:
+    """Starts of the steps in which the range lies."""
+    reached_s = range.start_s // step_s * step_s
+    while reached_s < range.end_s:
+        yield reached_s
+        reached_s += step_s
 
 
 def share_segments(a: Query, b: Query) -> bool:
@@ -71,15 +108,12 @@ def _bounded(asking: Asking, query: Query, segment: Segment, table: str) -> Iter
     if segment.table == table:
         yield segment
         return
-    reached_s, end_s = segment.range.start_s, segment.range.end_s
-    while reached_s < end_s:
-        hour_s = reached_s // HOUR_S * HOUR_S
-        part = TimeRange(reached_s, min(hour_s + HOUR_S, end_s))
+    for hour_s in _steps(segment.range, HOUR_S):
+        part = TimeRange(max(hour_s, segment.range.start_s), min(hour_s + HOUR_S, segment.range.end_s))
         if count_rows(asking, query, part, MOST_OF_PART) <= MOST_OF_PART:
             yield Segment("samples", part)
         else:
             yield Segment(table, TimeRange(hour_s, hour_s + HOUR_S), part)
-        reached_s = part.end_s
 
 
 def count_rows(asking: Asking, query: Query, when: TimeRange, enough: int) -> int:

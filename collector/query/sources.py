@@ -44,8 +44,8 @@ class Segment:
     table: str
     range: TimeRange
     part: TimeRange | None = None
-    """Where only a part of the hour `range` is asked for, and samples are too many: each service's sums of the
-    hour, in proportion to its time in that part."""
+    """Where only a part of the hour or minute `range` is asked for, and samples are too many: each service's sums
+    of the hour, in proportion to its time in that part, or the minute's in proportion to seconds."""
 
 
 def split_range(
@@ -79,7 +79,7 @@ def _between(first: int, last: int, gaps: list[int], step_s: int) -> list[tuple[
 def resolution_of(segments: list[Segment]) -> str:
     """The name that an answer states: of the coarsest table that took part."""
     tables = {segment.table for segment in segments}
-    if any(segment.part for segment in segments):
+    if any(segment.part and segment.table != "series_1m" for segment in segments):
         return "1h, parts of hours in proportion"
     if tables & {"stack_1h", "func_1h"}:
         return "1h"
@@ -183,13 +183,20 @@ def sums_sql(
     query: Query, segment: Segment, keys: Sequence[str], sums: Mapping[str, str], binds: Binds
 ) -> str:
     """A SELECT of (keys…, sums…) of one segment; `sums` is name → column. Keys as for union_sql."""
-    if segment.part:
+    if segment.part and segment.table != "series_1m":
         return _part_sql(query, segment, segment.part, keys, sums, binds)
-    summed = [f"sum({column}) AS {name}" for name, column in sums.items()]
+    summed = [f"sum({_of_part(segment, column, binds)}) AS {name}" for name, column in sums.items()]
     return (
         f"SELECT {', '.join([*keys, *summed])} FROM {segment.table} "
         f"{segment_where(query, segment, binds)}{_grouped(_names(keys))}"
     )
+
+
+def _of_part(segment: Segment, column: str, binds: Binds) -> str:
+    """Each row's value, or what of it a part of a minute has; row by row, so that sums of any groups agree."""
+    if not segment.part:
+        return column
+    return f"intDiv({column} * {binds.add(segment.part.seconds)}, {binds.add(segment.range.seconds)})"
 
 
 def _part_sql(

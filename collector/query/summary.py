@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from collector.query.asking import Asking
-from collector.query.lines import total_segments
 from collector.query.model import Query, Summary
+from collector.query.segments import total_segments
 from collector.query.sources import Binds, hosts_condition, time_condition, union_sql
 
 
@@ -27,7 +27,7 @@ def load_summary(asking: Asking, query: Query) -> Summary:
 def load_total(asking: Asking, query: Query) -> tuple[int, int]:
     """(nanoseconds, captures) of the selection."""
     binds = Binds()
-    union = union_sql(query, total_segments(query), (), binds)
+    union = union_sql(query, total_segments(asking, query), (), binds)
     found = asking.ask(f"SELECT sum(v) AS value, sum(c) AS captures FROM {union}", binds)
     return int(found["value"].sum()), int(found["captures"].sum())
 

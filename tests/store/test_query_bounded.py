@@ -15,6 +15,7 @@ from collector.query.selector import parse_selector
 from collector.query.sources import Binds
 from collector.store.chdb import ChdbStore
 from collector.store.errors import StoreBusy
+from collector.store.interface import Store
 from fleetprof.frames import Frame
 from fleetprof.profile_types import selection
 from tests.store.generate import Fleet, insert, make_rows
@@ -80,6 +81,30 @@ def test_parts_of_hours_have_the_time_of_their_minutes_and_the_stacks_of_their_h
             own[stack[0]] += value
         for row in top:
             assert abs(row.self_value - own[row.frame]) <= len(part) + len(top)
+
+
+@pytest.mark.usefixtures("few_allowed")
+def test_parts_of_minutes_have_their_seconds_of_them_in_every_answer(store: Store, service: str) -> None:
+    """Hosts with more samples than are read: figures, lines and lines by label add up to the same."""
+    rows = make_rows(Fleet(START_S, 40, (service,), hosts=8, versions=("1", "2", "3"), seed=6))
+    insert(store, rows)
+    querier = Querier(store)
+    minute = rows.ts // 60 * 60
+    for start_s, end_s in (
+        (START_S + 10, START_S + 350),
+        (START_S + 50, START_S + 80),
+        (START_S, START_S + 30),
+    ):
+        query = ask(service, start_s, end_s)
+        seconds = np.clip(np.minimum(minute + 60, end_s) - np.maximum(minute, start_s), 0, 60)
+        truth = float((rows.value * seconds)[rows.type == 0].sum()) / 60
+        total = querier.summary(query).seconds * 1e9
+        (line,) = querier.series(query, 60).series
+        by_version = querier.series(query, 60, "version").series
+        assert total == pytest.approx(truth, abs=len(rows))
+        assert np.nansum(line.values) == pytest.approx(total, abs=1)
+        assert {each.labels["version"] for each in by_version} == {each["version"] for each in rows.labels}
+        assert sum(np.nansum(each.values) for each in by_version) == pytest.approx(total, abs=1)
 
 
 @pytest.mark.usefixtures("few_allowed")
