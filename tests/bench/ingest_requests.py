@@ -22,8 +22,6 @@ from tests.bench.bench_wire import holding_all
 from tests.bench.http2_replay import Call, prefixed
 
 SERVICES = 20
-WARM_WINDOWS = 60
-"""Windows before the first whose stacks are known: 10 minutes."""
 PUSH = b"/fleetprof.v1.IngestService/Push"
 HEARTBEAT = b"/fleetprof.v1.AgentService/Heartbeat"
 _DEFLATE = 6  # as gRPC
@@ -40,15 +38,16 @@ class HostCalls:
     beat: Call
 
 
-def encode_fleet(hosts: int, windows: int, start_s: int, scale: float = 1.0) -> list[HostCalls]:
+def encode_fleet(hosts: int, windows: int, start_s: int, warm: int, scale: float = 1.0) -> list[HostCalls]:
     """Calls of `hosts` agents: a first window at `start_s` (true time), and `windows` after it.
 
-    `scale` makes hosts so many times as busy as in the default fleet, so that windows have more rows.
+    Stacks of the `warm` windows before the first are known. `scale` makes hosts so many times as busy as in the
+    default fleet, so that windows have more rows.
     """
-    plan = Plan(hosts, SERVICES, start_s - WARM_WINDOWS * WINDOW_S, start_s + (windows + 1) * WINDOW_S)
+    plan = Plan(hosts, SERVICES, start_s - warm * WINDOW_S, start_s + (windows + 1) * WINDOW_S)
     fleet = make_fleet(plan)
     drawer, agents = Drawer(fleet), _Agents(fleet)
-    return [_calls(fleet, drawer, agents, _busy(host, scale), windows, start_s) for host in fleet.hosts]
+    return [_calls(fleet, drawer, agents, _busy(host, scale), warm, windows, start_s) for host in fleet.hosts]
 
 
 class _Agents(Agents):
@@ -74,12 +73,12 @@ def _busy(host: Host, scale: float) -> Host:
 
 
 def _calls(
-    fleet: Fleet, drawer: Drawer, agents: _Agents, host: Host, windows: int, start_s: int
+    fleet: Fleet, drawer: Drawer, agents: _Agents, host: Host, warm: int, windows: int, start_s: int
 ) -> HostCalls:
     run = Run(host.number + 1, fleet.plan.start_s, fleet.plan.end_s)
-    drawn = drawer.draw(host, fleet.plan.start_s, WARM_WINDOWS + 1 + windows)
-    known = np.unique(np.concatenate([each.numbers for each in drawn[:WARM_WINDOWS]]))
-    sent = [_also(fleet, drawn[WARM_WINDOWS], known), *drawn[WARM_WINDOWS + 1 :]]
+    drawn = drawer.draw(host, fleet.plan.start_s, warm + 1 + windows)
+    known = np.unique(np.concatenate([each.numbers for each in drawn[:warm]]))
+    sent = [_also(fleet, drawn[warm], known), *drawn[warm + 1 :]]
     calls = []
     for place, each in enumerate(sent):
         out = agents.outgoing(host, run, each, start_s + place * WINDOW_S)
