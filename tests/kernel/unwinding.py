@@ -21,7 +21,7 @@ from agent.processes import ProcessTable
 from agent.resolve import Resolver, Symbols
 from agent.sample_rows import take
 from agent.samples import U64, Captures, UserEnd, concat
-from agent.symbolize.symbolizer import Symbolizer
+from agent.symbolize.symbolizer import UNMAPPED, Symbolizer
 from agent.unwind.objects import TableBuilder
 from agent.unwind.table_files import TableFiles
 from agent.unwind.unwinder import Unwinder
@@ -96,12 +96,15 @@ class Unwinding:
         return [frame.function or frame.mapping for frame in self.user_frames(captures, row)]
 
     def user_frames(self, captures: Captures, row: int) -> list[Frame]:
-        """The frames of a user stack, leaf first."""
+        """The frames of a user stack, leaf first; of the kernel's guesses, what agents believe (resolve.py)."""
         addrs = stack(captures.user, row).copy()
         called_from = ~are_words(addrs)
         called_from[:1] = False
         addrs[called_from] -= np.uint64(1)
-        return self.frames(int(captures.pid[row]), addrs)
+        frames = self.frames(int(captures.pid[row]), addrs)
+        if captures.user_end[row] == UserEnd.NEW and UNMAPPED in frames[1:]:
+            del frames[frames.index(UNMAPPED, 1) :]
+        return frames
 
     def ask_names(self, captures: Captures, pid: int) -> None:
         """Ask a Java VM what the compiled code of these samples is called, and wait for its answer."""
