@@ -103,14 +103,13 @@ def load_reports(
     reach = TimeRange(asked.start_s - _SEEN_BEFORE_S, asked.end_s)
     binds = Binds(dict(given.values))
     inside = f"ts >= toDateTime({binds.add(asked.start_s)})"
-    rows, every = (f"sumIf(rows, {inside})", "1") if sent else ("0", VOUCHED)
+    figures, counted = _figures(inside, sent)
     found = asking.ask(
-        f"SELECT host, {VOUCHED} AS vouched, toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s, "
-        f"countIf({inside}) AS received, minIf(cpu_exact, {inside}) AS exact, {rows} AS sent FROM windows "
-        f"WHERE {time_condition(reach, binds)} AND {every} AND {condition} GROUP BY host, vouched",
+        f"SELECT host, {figures} FROM windows "
+        f"WHERE {time_condition(reach, binds)} AND {counted} AND {condition} GROUP BY host",
         binds,
     )
-    known = {name: values[found["vouched"] > 0] for name, values in found.items()}
+    known = {name: values[found["known"] > 0] for name, values in found.items()}
     received = _distinct(asking, asked, known, chosen)
     reports = []
     for query, names in zip(queries, hosts, strict=True):
@@ -127,6 +126,19 @@ def load_reports(
             )
         )
     return reports
+
+
+def _figures(inside: str, sent: bool) -> tuple[str, str]:
+    """(what is asked of each host's windows, of which windows). Looking at others, too, takes a third longer."""
+    if not sent:
+        times = "toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s, count() AS known"
+        counts = f"countIf({inside}) AS received, minIf(cpu_exact, {inside}) AS exact, 0 AS sent"
+        return f"{times}, {counts}", VOUCHED
+    first, last = (f"toUInt32({of}If(ts, {VOUCHED}))" for of in ("min", "max"))
+    times = f"{first} AS first_s, {last} AS last_s, countIf({VOUCHED}) AS known"
+    both = f"{VOUCHED} AND {inside}"
+    counts = f"countIf({both}) AS received, minIf(cpu_exact, {both}) AS exact, sumIf(rows, {inside}) AS sent"
+    return f"{times}, {counts}", "1"
 
 
 def _among(hosts: npt.NDArray[np.object_], names: Collection[str] | None) -> npt.NDArray[np.bool_]:
