@@ -10,8 +10,8 @@ IN_FLIGHT_BYTES = 512 << 20
 """Memory that all requests in work may take."""
 
 _COLUMNS, _DEFINITIONS = 5, 1
-"""How many times their bytes on the wire columns take when decoded. Definitions wait encoded, and are decoded some at a
-time (known.py): they take their own size."""
+"""How many times their bytes on the wire columns take when decoded. Definitions wait encoded, and are decoded some
+at a time (known.py): they take their own size."""
 _PAUSE_MS = 2000
 
 
