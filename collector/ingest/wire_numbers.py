@@ -16,8 +16,8 @@ from collector.ingest.window import I64, U64, Sender
 from fleetprof.wire_numbers import MOST_NUMBERS, number_check
 
 LIMIT_BYTES = 256 << 20
-"""Memory for the numbers of all agents' stacks, and for those of their frames: 1,500 agents of 20,000 each, as hosts of
-the simulated fleet have after an hour. Others send ids."""
+"""Memory for the numbers of all agents' stacks, and for those of their frames: 1,500 agents of 20,000 each, as busy
+hosts have after an hour. Others send ids."""
 IDLE_S = 600.0
 """An agent that was silent for so long makes room for others."""
 
