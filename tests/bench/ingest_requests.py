@@ -2,8 +2,8 @@
 
 The fleet is the simulator's default one (20 services, 4 a host) with as many hosts as are asked for. Each host's
 first request lists and numbers all stacks that the host used in the minutes before, and defines those that no other
-host did. The windows that follow are what its agent sends from then on: numbers, and definitions of what it did not
-use before.
+host did, and a few more for all its frames to have numbers. The windows that follow are what its agent sends from
+then on: numbers, and definitions of what it did not use before.
 """
 
 import gzip
@@ -51,14 +51,31 @@ def encode_fleet(hosts: int, windows: int, start_s: int, warm: int, scale: float
 
 
 class _Agents(Agents):
-    """In its first window an agent defines what none did before it; from then on, what it did not use itself."""
+    """In its first window an agent defines what none did before it, and enough for all frames to have numbers.
+
+    From then on it defines what it did not use itself.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
+        self._book = fleet.book
         self._defined = np.zeros(len(fleet.book), np.bool_)
+        self._again = np.empty(0, np.int64)
         super().__init__(fleet)
 
     def _nothing(self) -> npt.NDArray[np.bool_]:
-        return self._defined | super()._nothing()
+        confirmed = self._defined | super()._nothing()
+        confirmed[self._again] = False
+        return confirmed
+
+    def meet(self, first: Drawn) -> None:
+        """The next request is a host's first one."""
+        seen, again = set[int](), list[int]()
+        for number in first.numbers.tolist():
+            frames = self._book.frame_ids[number]
+            if not seen.issuperset(frames):
+                seen.update(frames)
+                again.append(number)
+        self._again = np.array(again, np.int64)
 
     def introduced(self, host: Host, first: Drawn) -> None:
         """The first window was encoded."""
@@ -81,6 +98,8 @@ def _calls(
     sent = [_also(fleet, drawn[warm], known), *drawn[warm + 1 :]]
     calls = []
     for place, each in enumerate(sent):
+        if not place:
+            agents.meet(each)
         out = agents.outgoing(host, run, each, start_s + place * WINDOW_S)
         if not place:
             agents.introduced(host, each)
