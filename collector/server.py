@@ -1,7 +1,7 @@
 """The collector's gRPC server: fleetprof.v1.IngestService and AgentService, health checking, reflection.
 
 It is an asyncio server (collector/receivers/grpc_loop.py): a call that waits for its window to be stored takes no
-thread, and a third less CPU than one that does. Other services run on threads (grpc_threads.py).
+thread, and an eighth less of the CPU at the pace of agents. Other services run on threads (grpc_threads.py).
 """
 
 from collections.abc import Sequence
