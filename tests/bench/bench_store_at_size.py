@@ -133,13 +133,17 @@ QUESTIONS = (
 
 
 def find_place(store: ChdbStore, size: Size) -> Place:
-    """The heaviest service that has two versions, and a heavy function of it."""
+    """The heaviest service of which two versions ran at once, until when they did, and a heavy function of it.
+
+    Agents that pushed in an earlier run went on from there, perhaps with other versions.
+    """
     found = store.query(
         (
-            "SELECT service, toString(groupArray(version)) AS names, count() AS n, max(last_s) AS end_s FROM"
-            " (SELECT service, version, sum(value) AS v, toUInt32(max(ts)) AS last_s FROM stack_1h"
+            "SELECT service, toString(groupArray(version)) AS names, count() AS n, min(last_s) AS end_s FROM"
+            " (SELECT service, version, sum(value) AS v, toUInt32(min(ts)) AS first_s, toUInt32(max(ts)) AS last_s"
+            " FROM stack_1h"
             " WHERE type = 'cpu' GROUP BY service, version ORDER BY version)"
-            " GROUP BY service HAVING n = 2 ORDER BY sum(v) DESC LIMIT 1",
+            " GROUP BY service HAVING n = 2 AND max(first_s) <= min(last_s) ORDER BY sum(v) DESC LIMIT 1",
             {},
         )
     )
