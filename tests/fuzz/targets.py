@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 i
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.ingest.loss_ledger import LossLedger
-from collector.ingest.refusal import Refused
+from collector.ingest.refusal import Refused, malformed
 from collector.ingest.wire_numbers import NumbersLost
 from collector.receivers import otlp, pyroscope
 from collector.receivers.grpc_services import grpc_handlers
@@ -265,7 +265,9 @@ def _pprof_sums(plain: bytes) -> Counter[int]:
     columns: list[Column] = choose(types, named(message.period_type), message.period)
     sums: Counter[int] = Counter()
     for column in columns:
-        values = (sample.value[column.place] for sample in message.sample)
+        values = [sample.value[column.place] for sample in message.sample]
+        if min(values, default=0) < 0:
+            raise malformed("A value is negative.")
         sums[int(column.type)] += sum(values) * column.factor
     return sums
 
