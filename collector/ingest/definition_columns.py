@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from collector.ingest.limits import Limits
 from collector.ingest.packed import parse_definitions
 from collector.ingest.refusal import Refused, malformed
+from collector.ingest.several import places_of_all, sums_before
 from collector.ingest.varint import BadVarint, decode_varints
 from collector.ingest.window import I64, U64
 from fleetprof.losses import DropReason
@@ -40,9 +41,7 @@ class Column(NamedTuple):
 
     def sums(self) -> I64:
         """The sum of each request's; the numbers are small."""
-        before = np.zeros(len(self.numbers) + 1, np.int64)
-        np.cumsum(self.numbers, out=before[1:], dtype=np.int64)
-        ends = self.counts.cumsum()
+        before, ends = sums_before(self.numbers), self.counts.cumsum()
         sums: I64 = before[ends] - before[ends - self.counts]
         return sums
 
@@ -51,10 +50,7 @@ class Column(NamedTuple):
 
         Raises Refused, because of `why`, for a place that is not there.
         """
-        if (self.numbers >= np.repeat(lengths, self.counts).astype(np.uint64)).any():
-            raise malformed(why)
-        places: I64 = self.numbers.astype(np.int64) + np.repeat(lengths.cumsum() - lengths, self.counts)
-        return places
+        return places_of_all(self.numbers, self.counts, lengths, why)
 
 
 Columns = Mapping[str, Column]

@@ -6,17 +6,18 @@ are refused. Good ones cost some 0.1 us a row this way, ten times less than wind
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from collector.ingest.limits import Limits
 from collector.ingest.refusal import Refused, malformed
+from collector.ingest.several import places_of_all, sums_before
 from collector.ingest.varint import BadVarint, decode_varints, signed
 from collector.ingest.window import I64, U8, U16, U32, U64, Window
 from fleetprof.profile_types import OFFSET_STEP_NS, WINDOW_NS, ProfileType
 
+_NOT_LISTED = "A sample refers to a series or stack that the window does not list."
 _STEPS = WINDOW_NS // OFFSET_STEP_NS
 _FIRST_TYPE, _LAST_TYPE = min(ProfileType), max(ProfileType)
 
@@ -75,10 +76,12 @@ def _decode(windows: Sequence[Window], limits: Limits) -> Rows:
     if len(captures) and captures.max() >= 1 << 32:
         raise malformed("A sample has too many captures.")
     type_ = _types(_column([part.type for part in parts], counts))
-    series = _places(_column([part.series for part in parts], counts), counts, series_counts)
+    series = places_of_all(
+        _column([part.series for part in parts], counts), counts, series_counts, _NOT_LISTED
+    )
     steps = np.array([part.stack_is_steps for part in parts], np.bool_)
     stacks = _from_steps(_column([part.stack for part in parts], counts), counts, steps)
-    stack = _places(stacks, counts, stack_counts)
+    stack = places_of_all(stacks, counts, stack_counts, _NOT_LISTED)
     if stack_ids[stack[type_ == ProfileType.IDLE]].any():
         raise malformed("Idle time has a stack.")
     offset_count = _offset_counts([part.offset_count for part in parts], counts)
@@ -128,19 +131,11 @@ def _from_steps(numbers: U64, counts: I64, steps: npt.NDArray[np.bool_]) -> U64:
     """The numbers, those of some windows from differences; a negative one becomes larger than any place."""
     if not steps.any():
         return numbers
-    starts = _before(counts)[:-1]
+    starts = sums_before(counts)[:-1]
     moves = np.where(np.repeat(steps, counts), signed(numbers), 0)
-    sums = _before(moves)
+    sums = sums_before(moves)
     found = sums[1:] - np.repeat(sums[starts], counts)
     return np.where(np.repeat(steps, counts), found.astype(np.uint64), numbers)
-
-
-def _places(numbers: U64, counts: I64, listed: I64) -> I64:
-    """Places in the ids of all windows, from places in those of the row's own window."""
-    if (numbers >= np.repeat(listed, counts).astype(np.uint64)).any():
-        raise malformed("A sample refers to a series or stack that the window does not list.")
-    places: I64 = numbers.astype(np.int64) + np.repeat(listed.cumsum() - listed, counts)
-    return places
 
 
 def _offset_counts(pieces: Sequence[bytes], counts: I64) -> U32:
@@ -159,21 +154,14 @@ def _offset_counts(pieces: Sequence[bytes], counts: I64) -> U32:
 def _offsets(pieces: Sequence[bytes], counts: I64, offset_count: U32) -> U16:
     """Absolute offsets, from differences inside each row."""
     steps, found = _numbers(pieces)
-    ends = _before(offset_count)
-    of_window = np.diff(ends[_before(counts)])
+    ends = sums_before(offset_count)
+    of_window = np.diff(ends[sums_before(counts)])
     if (of_window != found).any():
         raise malformed("window.samples.offset_count does not fit the offsets.")
     if len(steps) and steps.max() >= _STEPS:
         raise malformed("A sample's offset lies outside its window.")
-    sums = _before(steps)
+    sums = sums_before(steps)
     absolute = sums[1:] - np.repeat(sums[ends[:-1]], offset_count)
     if len(absolute) and absolute.max() >= _STEPS:
         raise malformed("A sample's offset lies outside its window.")
     return absolute.astype(np.uint16)
-
-
-def _before(numbers: npt.NDArray[Any]) -> I64:
-    """The sum of all numbers before each, and of all at the end."""
-    sums = np.zeros(len(numbers) + 1, np.int64)
-    np.cumsum(numbers, out=sums[1:], dtype=np.int64)
-    return sums
