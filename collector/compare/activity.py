@@ -9,7 +9,7 @@ import numpy.typing as npt
 from collector.query.asking import Asking
 from collector.query.model import Query, TimeRange
 from collector.query.sources import MINUTE_S, Binds, Segment
-from collector.query.together import Owned, of_hosts, rows_where, together
+from collector.query.together import Owned, answered_together, of_hosts, rows_where
 from collector.store.interface import Columns
 
 I64 = npt.NDArray[np.int64]
@@ -37,13 +37,11 @@ class Active:
 
 def load_active(asking: Asking, queries: Sequence[Query], owned: Sequence[Owned]) -> list[Active]:
     """For each query its activity; `owned`: its series."""
-    found: dict[int, Active] = {}
-    for places in together(queries):
-        active = _load_active(
-            asking, [queries[place] for place in places], [owned[place] for place in places]
-        )
-        found.update(zip(places, active, strict=True))
-    return [found[place] for place in range(len(queries))]
+
+    def answer(places: list[int]) -> list[Active]:
+        return _load_active(asking, [queries[place] for place in places], [owned[place] for place in places])
+
+    return answered_together(queries, answer)
 
 
 def _load_active(asking: Asking, queries: list[Query], owned: list[Owned]) -> list[Active]:

@@ -4,7 +4,7 @@ Hosts are the clusters where both sides have enough of them: what differs betwee
 change is more than chance, however many samples each has. With fewer, slices of time within the hosts are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from collector.compare.part import Part
 from collector.compare.units import Clusters
 from collector.query.asking import Asking
 from collector.query.sources import VOUCHED, Binds, Segment, rows_time
-from collector.query.together import Owned, any_hosts_condition, of_hosts, rows_where, together
+from collector.query.together import Owned, answered_together, any_hosts_condition, of_hosts, rows_where
 from fleetprof.profile_types import WINDOW_NS
 
 I64 = npt.NDArray[np.int64]
@@ -72,14 +72,15 @@ class Layout:
 
 def load_presence(asking: Asking, parts: Sequence[Part], owned: Sequence[Owned]) -> list[dict[str, Presence]]:
     """The hosts with samples in what is read of each selection, and when; `owned`: the selections' series."""
-    found: dict[int, dict[str, Presence]] = {}
-    for places in together([part.query for part in parts]):
+
+    def answer(places: list[int]) -> Iterable[dict[str, Presence]]:
         some = [parts[place] for place in places]
         lives = _load_lives(asking, some, [owned[place] for place in places])
         windows = _load_windows(asking, some)
-        for place, part, life in zip(places, some, lives, strict=True):
-            found[place] = {host: _presence(part, windows.get(host), life[host]) for host in sorted(life)}
-    return [found[place] for place in range(len(parts))]
+        for part, life in zip(some, lives, strict=True):
+            yield {host: _presence(part, windows.get(host), life[host]) for host in sorted(life)}
+
+    return answered_together([part.query for part in parts], answer)
 
 
 def _presence(part: Part, windows: I64 | None, life: tuple[int, int]) -> Presence:

@@ -6,17 +6,17 @@ from collector.query.asking import Asking
 from collector.query.completeness import Chosen, Reports, coverage_of, load_losses, load_reports
 from collector.query.model import Completeness, Query
 from collector.query.sources import Binds
-from collector.query.together import Owned, any_hosts_condition, together
+from collector.query.together import Owned, answered_together, any_hosts_condition
 
 
 def load_reports_of(asking: Asking, queries: Sequence[Query], owned: Sequence[Owned]) -> list[Reports]:
     """For each query what the windows of its hosts say; `owned`: the queries' series."""
-    found: dict[int, Reports] = {}
-    for places in together(queries):
+
+    def answer(places: list[int]) -> list[Reports]:
         some = [queries[place] for place in places]
-        hosts = [_hosts(query, owned[place]) for query, place in zip(some, places, strict=True)]
-        found.update(zip(places, load_reports(asking, some, hosts, _chosen(some)), strict=True))
-    return [found[place] for place in range(len(queries))]
+        return load_reports(asking, some, _hosts(queries, owned, places), _chosen(some))
+
+    return answered_together(queries, answer)
 
 
 def load_completeness(
@@ -24,17 +24,17 @@ def load_completeness(
 ) -> list[Completeness]:
     """The same with losses."""
     queries = [each.query for each in reports]
-    found: dict[int, Completeness] = {}
-    for places in together(queries):
+
+    def answer(places: list[int]) -> list[dict[str, int]]:
         some = [queries[place] for place in places]
-        hosts = [_hosts(query, owned[place]) for query, place in zip(some, places, strict=True)]
-        for place, losses in zip(places, load_losses(asking, some, hosts, _chosen(some)), strict=True):
-            found[place] = coverage_of(reports[place], losses).completeness
-    return [found[place] for place in range(len(queries))]
+        return load_losses(asking, some, _hosts(queries, owned, places), _chosen(some))
+
+    losses = answered_together(queries, answer)
+    return [coverage_of(*each).completeness for each in zip(reports, losses, strict=True)]
 
 
-def _hosts(query: Query, owned: Owned) -> set[str] | None:
-    return set(owned.hosts) if query.matchers else None
+def _hosts(queries: Sequence[Query], owned: Sequence[Owned], places: list[int]) -> list[set[str] | None]:
+    return [set(owned[place].hosts) if queries[place].matchers else None for place in places]
 
 
 def _chosen(queries: Sequence[Query]) -> Chosen:

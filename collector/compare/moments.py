@@ -15,12 +15,12 @@ from collector.compare.evidence import Evidence, Side, Sparse
 from collector.compare.functions import unify
 from collector.compare.part import Part, parts_where
 from collector.query.asking import Asking
-from collector.query.definitions import encode_ids, take_ragged
+from collector.query.definitions import encode_ids, find_sorted, take_ragged
 from collector.query.frame_names import FrameNames
 from collector.query.named import load_named
 from collector.query.profiles import UNDEFINED_STACK
 from collector.query.sources import Binds
-from collector.query.together import Owned, of_hosts, together
+from collector.query.together import Owned, answered_together, of_hosts, together
 from collector.store.interface import Columns
 from fleetprof.frames import UNSAMPLED, Frame
 
@@ -42,17 +42,17 @@ class Sums:
 
 def load_sums(asking: Asking, parts: Sequence[Part], owned: Sequence[Owned], layout: Layout) -> list[Sums]:
     """The samples of what is read of each selection, summed by cluster and stack; `owned`: their series."""
-    found: dict[int, Sums] = {}
-    for places in together([part.query for part in parts]):
-        some = [parts[place] for place in places]
+
+    def answer(places: list[int]) -> Iterable[Sums]:
         binds = Binds()
         rows = asking.ask(
             f"SELECT series, stack, {layout.bucket_sql(binds)}, sum(value) AS v, sum(captures) AS c "
-            f"FROM samples {parts_where(some, binds)} GROUP BY series, stack, bucket",
+            f"FROM samples {parts_where([parts[place] for place in places], binds)} GROUP BY series, stack, bucket",
             binds,
         )
-        found.update((place, _sums(rows, owned[place])) for place in places)
-    return [found[place] for place in range(len(parts))]
+        return [_sums(rows, owned[place]) for place in places]
+
+    return answered_together([part.query for part in parts], answer)
 
 
 def _sums(rows: Columns, owned: Owned) -> Sums:
@@ -156,9 +156,7 @@ def _load_frames(
     # Two more rows stand behind the defined stacks: the empty stack and the undefined one.
     flat = np.append(codes, np.array([unsampled, undefined], np.int32))
     bounds = np.append(defined_starts, defined_starts[-1] + np.array([1, 2]))
-    rows = np.searchsorted(defined.ids, stacks)
-    known = rows < len(defined.ids)
-    known[known] = defined.ids[rows[known]] == stacks[known]
+    rows, known = find_sorted(defined.ids, stacks)
     rows = np.where(known, rows, len(defined.ids) + 1)
     rows[stacks == 0] = len(defined.ids)
     frame_index, starts = take_ragged(flat, bounds, rows)

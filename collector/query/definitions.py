@@ -73,6 +73,16 @@ def _starts(lengths: npt.NDArray[np.integer]) -> I64:
     return starts
 
 
+def find_sorted(
+    ids: U64, wanted: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(place, found) of each wanted id among `ids`, which ascend; the place means nothing where it is not found."""
+    places = np.searchsorted(ids, wanted)
+    found = places < len(ids)
+    found[found] = ids[places[found]] == wanted[found]
+    return places, found
+
+
 def take_ragged(
     flat: npt.NDArray[_Number], starts: I64, rows: npt.NDArray[np.integer], gap: int = 0
 ) -> tuple[npt.NDArray[_Number], I64]:

@@ -5,7 +5,14 @@ import threading
 import numpy as np
 
 from collector.query.asking import Asking
-from collector.query.definitions import U64, StackFrames, distinct_stacks, load_stacks, take_ragged
+from collector.query.definitions import (
+    U64,
+    StackFrames,
+    distinct_stacks,
+    find_sorted,
+    load_stacks,
+    take_ragged,
+)
 from collector.query.sources import Binds
 
 MOST_BYTES = 96 << 20
@@ -46,11 +53,8 @@ class KnownStacks:
 
 def _take(stacks: StackFrames, ids: U64) -> StackFrames:
     """Those of the ids (ascending) that are there."""
-    rows = np.searchsorted(stacks.ids, ids)
-    there = rows < len(stacks.ids)
-    there[there] = stacks.ids[rows[there]] == ids[there]
-    rows = rows[there]
-    return StackFrames(ids[there], *take_ragged(stacks.frames, stacks.starts, rows))
+    rows, there = find_sorted(stacks.ids, ids)
+    return StackFrames(ids[there], *take_ragged(stacks.frames, stacks.starts, rows[there]))
 
 
 def _joined(one: StackFrames, other: StackFrames) -> StackFrames:

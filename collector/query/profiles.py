@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from collector.query.asking import Asking
 from collector.query.completeness import Coverage
-from collector.query.definitions import StackFrames, take_ragged
+from collector.query.definitions import StackFrames, find_sorted, take_ragged
 from collector.query.frame_names import FrameNames
 from collector.query.model import Profile, Query
 from collector.query.named import load_named
@@ -125,9 +125,7 @@ def _assemble(
     # Two more rows stand behind the defined stacks: the empty stack and the undefined one.
     flat = np.append(codes, np.array([unsampled, undefined], np.int32))
     starts = np.append(bounds, bounds[-1] + np.array([1, 2]))
-    rows = np.searchsorted(stacks.ids, sums.stack)
-    found = rows < len(stacks.ids)
-    found[found] = stacks.ids[rows[found]] == sums.stack[found]
+    rows, found = find_sorted(stacks.ids, sums.stack)
     rows = np.where(found, rows, len(stacks.ids) + 1)
     rows[sums.stack == 0] = len(stacks.ids)
     frame_index, new_starts = take_ragged(flat, starts, rows, gap=int(split))

@@ -4,18 +4,20 @@ Two versions of a service that ran at the same time lie in the same rows of ever
 read once and grouped by series, and whose a series is, and of which host, is looked up here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from collector.query.asking import Asking
-from collector.query.definitions import U64, encode_ids
+from collector.query.definitions import U64, encode_ids, find_sorted
 from collector.query.model import Matcher, Query
 from collector.query.sources import Binds, Segment, label_sql, match_sql, segment_where, series_sql
 
 I64 = npt.NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,7 @@ class Owned:
 
     def hosts_of(self, series: npt.NDArray[np.integer]) -> I64:
         """The place in `hosts` of each series' host; -1 where the series is not the query's."""
-        rows = np.searchsorted(self.ids, series)
-        known = rows < len(self.ids)
-        known[known] = self.ids[rows[known]] == series[known]
+        rows, known = find_sorted(self.ids, series)
         found = np.full(len(series), self.hosts.index("") if self.every else -1)
         found[known] = self.host[rows[known]]
         return found
@@ -76,6 +76,14 @@ def together(queries: Sequence[Query]) -> list[list[int]]:
         alone = place if _whole_services(query) else None
         groups.setdefault((query.selection, query.range, _of_service(query), alone), []).append(place)
     return list(groups.values())
+
+
+def answered_together(queries: Sequence[Query], answer: Callable[[list[int]], Iterable[T]]) -> list[T]:
+    """The answer to each query; `answer` gives those to queries at some places, which one look can answer."""
+    found: dict[int, T] = {}
+    for places in together(queries):
+        found.update(zip(places, answer(places), strict=True))
+    return [found[place] for place in range(len(queries))]
 
 
 def rows_where(queries: Sequence[Query], segment: Segment, binds: Binds) -> str:
