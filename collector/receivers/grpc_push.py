@@ -1,6 +1,6 @@
 """fleetprof.v1.IngestService: agents' windows, as bytes, so that what is no request is counted and answered too.
 
-Requests are checked and queued on the event loop, which takes some 0.1 ms; large ones on a thread. While a window
+Requests are checked and queued on the event loop, which takes some 0.5 ms; large ones on a thread. While a window
 waits to be stored, nothing but its call waits.
 """
 
